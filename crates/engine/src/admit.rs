@@ -1,0 +1,440 @@
+//! What admission answers. Pure: what a decision needs is in the request or was read live for it.
+//!
+//! Never decides from a cache: a stale sight here would let unjudged pods serve.
+
+use crossfade_api::{Phase, annotations};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use crate::identity::same_template;
+
+/// Which configuration called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hook {
+    /// `crossfade-gate`: mutating, Deployments.
+    Gate,
+    /// `crossfade-backstop`: validating, Deployments.
+    Backstop,
+    /// `crossfade-traffic`: mutating, Services and routes under release.
+    Traffic,
+    /// `crossfade-stamp`: mutating, Rollouts.
+    Stamp,
+}
+
+/// One admission request.
+#[derive(Clone, Debug)]
+pub struct Request<'a> {
+    pub hook: Hook,
+    /// Who asks.
+    pub user: &'a str,
+    /// The identity of this installation.
+    pub ourselves: &'a str,
+    pub object: &'a Value,
+    pub old_object: &'a Value,
+    pub live: &'a Live,
+    pub now: Timestamp,
+}
+
+/// What was read from the API server for this request, after [`needs_live`] said so.
+#[derive(Clone, Debug, Default)]
+pub struct Live {
+    /// Phase of the workload's Rollout; `None`: there is no Rollout or no status yet.
+    pub phase: Option<Phase>,
+    /// Raw ReplicaSets controlled by the workload.
+    pub replica_sets: Vec<Value>,
+}
+
+/// The answer.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Answer {
+    /// As it is.
+    Allow { warnings: Vec<String> },
+    /// With a JSON patch.
+    Patch {
+        operations: Vec<Value>,
+        warnings: Vec<String>,
+    },
+    /// Refused; the message says what to do.
+    Deny { message: String },
+}
+
+/// How long something must have stood still before a template may pass natively, in milliseconds.
+const STUCK: i64 = 60_000;
+
+/// In every refusal: how people get past us when nothing else helps.
+const BREAK_GLASS: &str = "break-glass, in this order: kubectl delete mutatingwebhookconfiguration crossfade-traffic; remove pod-template-hash from the selectors of the Services labelled crossfade.dev/held-by; delete mutatingwebhookconfiguration crossfade-gate and validatingwebhookconfiguration crossfade-backstop; kubectl rollout resume";
+
+/// Whether the answer needs [`Live`]: then it has to be read before [`admit`] is asked.
+#[must_use]
+pub fn needs_live(
+    hook: Hook,
+    user: &str,
+    ourselves: &str,
+    object: &Value,
+    old_object: &Value,
+) -> bool {
+    match hook {
+        Hook::Gate | Hook::Backstop => {
+            let change = Change::between(object, old_object);
+            let our_unpause = user == ourselves && !change.template;
+            let guarded = change.template || change.unpaused || change.opted_out;
+            change.opted_in && guarded && !our_unpause
+        }
+        Hook::Traffic | Hook::Stamp => false,
+    }
+}
+
+/// Answers one request.
+#[must_use]
+pub fn admit(request: &Request<'_>) -> Answer {
+    match request.hook {
+        Hook::Gate => gate(request),
+        Hook::Backstop => backstop(request),
+        Hook::Traffic => traffic(request),
+        Hook::Stamp => stamp(request),
+    }
+}
+
+/// What a write to a Deployment changes, as far as the gate cares.
+struct Change {
+    opted_in: bool,
+    opted_out: bool,
+    template: bool,
+    unpaused: bool,
+}
+
+impl Change {
+    fn between(object: &Value, old: &Value) -> Self {
+        let strategy = |object: &Value| annotation(object, annotations::STRATEGY).is_some();
+        Self {
+            opted_in: strategy(object) || strategy(old),
+            opted_out: strategy(old) && !strategy(object),
+            template: object.pointer("/spec/template") != old.pointer("/spec/template"),
+            unpaused: paused(old) && !paused(object),
+        }
+    }
+}
+
+/// What may happen to a write that would let pods of another template serve.
+enum Passage {
+    /// It is gated.
+    Gated,
+    /// It passes natively, because of this.
+    Native(String),
+    /// Neither now: try again.
+    Refused(String),
+}
+
+fn gate(request: &Request<'_>) -> Answer {
+    let change = Change::between(request.object, request.old_object);
+    if !change.opted_in || (request.user == request.ourselves && !change.template) {
+        return Answer::Allow {
+            warnings: Vec::new(),
+        };
+    }
+    let mut operations = Vec::new();
+    let mut warnings = Vec::new();
+    if change.template {
+        match passage(request) {
+            Passage::Native(why) if !change.opted_out => {
+                return Answer::Allow {
+                    warnings: vec![format!(
+                        "crossfade: this template passes natively, without analysis: {why}"
+                    )],
+                };
+            }
+            Passage::Refused(message) => return Answer::Deny { message },
+            Passage::Native(_) | Passage::Gated => {}
+        }
+        if change.opted_out {
+            put_annotations_back(request, &mut operations);
+            warnings.push("crossfade: this write changes the template and drops the opt-in at once (kubectl rollout undo does); the annotations were put back and the template is gated; opt out in a write of its own".to_owned());
+        }
+        if !paused(request.object) {
+            operations.push(json!({ "op": "add", "path": "/spec/paused", "value": true }));
+        }
+    } else if change.opted_out
+        && let Some(message) = refuse_opt_out(request)
+    {
+        return Answer::Deny { message };
+    } else if change.unpaused
+        && let Some(why) = refuse_unpause(request)
+    {
+        operations.push(json!({ "op": "add", "path": "/spec/paused", "value": true }));
+        warnings.push(format!("crossfade: spec.paused stays true: {why}"));
+    }
+    if operations.is_empty() {
+        Answer::Allow { warnings }
+    } else {
+        Answer::Patch {
+            operations,
+            warnings,
+        }
+    }
+}
+
+fn backstop(request: &Request<'_>) -> Answer {
+    let change = Change::between(request.object, request.old_object);
+    let allow = Answer::Allow {
+        warnings: Vec::new(),
+    };
+    if !change.opted_in || (request.user == request.ourselves && !change.template) {
+        return allow;
+    }
+    if change.template && !paused(request.object) {
+        return match passage(request) {
+            Passage::Native(_) => allow,
+            Passage::Refused(message) => Answer::Deny { message },
+            Passage::Gated => Answer::Deny {
+                message: format!(
+                    "crossfade: the template of this Deployment would change without being gated; a webhook that runs after the gate (or while Crossfade unpauses) changed it. Make that webhook leave the pod template alone in such writes, then try again; {BREAK_GLASS}"
+                ),
+            },
+        };
+    }
+    if !change.template
+        && change.opted_out
+        && let Some(message) = refuse_opt_out(request)
+    {
+        return Answer::Deny { message };
+    }
+    if !change.template
+        && change.unpaused
+        && let Some(why) = refuse_unpause(request)
+    {
+        return Answer::Deny {
+            message: format!("crossfade: this Deployment must stay paused: {why}; {BREAK_GLASS}"),
+        };
+    }
+    allow
+}
+
+/// Native passage exists only at the gate: never for a rejected template or a release under way.
+fn passage(request: &Request<'_>) -> Passage {
+    if !matches!(request.live.phase, None | Some(Phase::Idle)) || paused(request.old_object) {
+        return Passage::Gated;
+    }
+    let bypass = annotation(request.object, annotations::BYPASS);
+    if let Some(reason) = bypass
+        && !reason.is_empty()
+        && annotation(request.old_object, annotations::BYPASS) != Some(reason)
+    {
+        return Passage::Native(format!("{}: {reason}", annotations::BYPASS));
+    }
+    let replicas = request
+        .object
+        .pointer("/spec/replicas")
+        .and_then(Value::as_u64)
+        .unwrap_or(1);
+    if replicas == 0 {
+        return Passage::Native("spec.replicas is 0, nothing serves".to_owned());
+    }
+    let status = request.old_object.get("status");
+    let number = |field: &str| {
+        status
+            .and_then(|status| status.get(field))
+            .and_then(Value::as_u64)
+            .unwrap_or(0)
+    };
+    if number("availableReplicas") == 0 {
+        let since = condition_time(request.old_object, "Available", "lastTransitionTime");
+        if since.is_none_or(|since| older(since, request.now)) {
+            return Passage::Native("no pod has been available for 60 s".to_owned());
+        }
+    }
+    let active = request
+        .live
+        .replica_sets
+        .iter()
+        .filter(|set| {
+            let size = |pointer: &str| set.pointer(pointer).and_then(Value::as_u64).unwrap_or(0);
+            size("/spec/replicas") > 0 || size("/status/replicas") > 0
+        })
+        .count();
+    if active > 1 {
+        let moved = condition_time(request.old_object, "Progressing", "lastUpdateTime");
+        return if moved.is_some_and(|moved| older(moved, request.now)) {
+            Passage::Native("an earlier native rollout has made no progress for 60 s".to_owned())
+        } else {
+            Passage::Refused(
+                "crossfade: an earlier native rollout of this Deployment is still moving; try again when kubectl rollout status says it is done, or after 60 s without progress".to_owned(),
+            )
+        };
+    }
+    Passage::Gated
+}
+
+/// Why somebody else may not unpause, if so.
+fn refuse_unpause(request: &Request<'_>) -> Option<String> {
+    match request.live.phase {
+        None | Some(Phase::Idle | Phase::RolledBack) => {}
+        Some(phase) => {
+            return Some(format!(
+                "a release is in phase {}; use crossfade promote or crossfade abort",
+                phase.as_str()
+            ));
+        }
+    }
+    let template = request
+        .object
+        .pointer("/spec/template")
+        .unwrap_or(&Value::Null);
+    let active: Vec<&Value> = request
+        .live
+        .replica_sets
+        .iter()
+        .filter(|set| {
+            let size = |pointer: &str| set.pointer(pointer).and_then(Value::as_u64).unwrap_or(0);
+            size("/spec/replicas") > 0 || size("/status/replicas") > 0
+        })
+        .collect();
+    match active.as_slice() {
+        [only] if same_template(only.pointer("/spec/template").unwrap_or(&Value::Null), template) => None,
+        [] if request.live.phase != Some(Phase::RolledBack) => None,
+        _ => Some("its template is not the one that serves; revert it, or release it with crossfade retry".to_owned()),
+    }
+}
+
+fn refuse_opt_out(request: &Request<'_>) -> Option<String> {
+    match request.live.phase {
+        None | Some(Phase::Idle) => None,
+        Some(phase) => Some(format!(
+            "crossfade: {} cannot be removed in phase {}: first end the release (crossfade promote or abort) or, after a rollback, push stable's template; then opt out",
+            annotations::STRATEGY,
+            phase.as_str()
+        )),
+    }
+}
+
+/// Annotations of ours that a write dropped together with the opt-in.
+fn put_annotations_back(request: &Request<'_>, operations: &mut Vec<Value>) {
+    if !is_map(request.object, "/metadata/annotations") {
+        operations.push(json!({ "op": "add", "path": "/metadata/annotations", "value": {} }));
+    }
+    let old = request
+        .old_object
+        .pointer("/metadata/annotations")
+        .and_then(Value::as_object);
+    for (key, value) in old.into_iter().flatten() {
+        let ours = key.starts_with("crossfade.dev/") && key != annotations::BYPASS;
+        if ours && annotation(request.object, key).is_none() {
+            operations.push(json!({ "op": "add", "path": format!("/metadata/annotations/{}", escape(key)), "value": value }));
+        }
+    }
+}
+
+/// Our key and our mark stay on a Service under release, whatever else the writer changes.
+fn traffic(request: &Request<'_>) -> Answer {
+    let label = |object: &Value| {
+        object
+            .pointer("/metadata/labels")
+            .and_then(|labels| labels.get(annotations::HELD_BY))
+            .cloned()
+    };
+    let key = |object: &Value| {
+        object
+            .pointer("/spec/selector")
+            .and_then(|selector| selector.get(annotations::POD_TEMPLATE_HASH))
+            .cloned()
+    };
+    let allow = Answer::Allow {
+        warnings: Vec::new(),
+    };
+    let Some(mark) = label(request.old_object).filter(|_| request.user != request.ourselves) else {
+        return allow;
+    };
+    let mut operations = Vec::new();
+    if label(request.object).as_ref() != Some(&mark) {
+        if !is_map(request.object, "/metadata/labels") {
+            operations.push(json!({ "op": "add", "path": "/metadata/labels", "value": {} }));
+        }
+        operations.push(json!({ "op": "add", "path": format!("/metadata/labels/{}", escape(annotations::HELD_BY)), "value": mark }));
+    }
+    match (key(request.old_object), key(request.object)) {
+        (Some(ours), theirs) if theirs.as_ref() != Some(&ours) => {
+            if !is_map(request.object, "/spec/selector") {
+                operations.push(json!({ "op": "add", "path": "/spec/selector", "value": {} }));
+            }
+            operations.push(json!({ "op": "add", "path": format!("/spec/selector/{}", annotations::POD_TEMPLATE_HASH), "value": ours }));
+        }
+        (None, Some(_)) => operations.push(json!({ "op": "remove", "path": format!("/spec/selector/{}", annotations::POD_TEMPLATE_HASH) })),
+        _ => {}
+    }
+    if operations.is_empty() {
+        return allow;
+    }
+    Answer::Patch {
+        operations,
+        warnings: vec![
+            "crossfade: a release is under way; its key in spec.selector and its label were kept"
+                .to_owned(),
+        ],
+    }
+}
+
+/// Who wrote a command, from the authenticated request; whatever the writer claims is replaced.
+fn stamp(request: &Request<'_>) -> Answer {
+    let allow = Answer::Allow {
+        warnings: Vec::new(),
+    };
+    let without_author = |object: &Value| {
+        let mut control = object.pointer("/spec/control")?.clone();
+        control.as_object_mut()?.remove("author");
+        Some(control)
+    };
+    let Some(control) = without_author(request.object) else {
+        return allow;
+    };
+    let author = request.object.pointer("/spec/control/author");
+    let path = "/spec/control/author";
+    let operation = if without_author(request.old_object).as_ref() == Some(&control) {
+        match (request.old_object.pointer(path), author) {
+            (old, new) if old == new => return allow,
+            (Some(old), _) => json!({ "op": "add", "path": path, "value": old }),
+            (None, _) => json!({ "op": "remove", "path": path }),
+        }
+    } else {
+        json!({ "op": "add", "path": path, "value": { "user": request.user, "at": request.now.to_string() } })
+    };
+    Answer::Patch {
+        operations: vec![operation],
+        warnings: Vec::new(),
+    }
+}
+
+fn annotation<'a>(object: &'a Value, key: &str) -> Option<&'a str> {
+    object.pointer("/metadata/annotations")?.get(key)?.as_str()
+}
+
+/// Absent or null, a map has to be made before a key can be added to it.
+fn is_map(object: &Value, pointer: &str) -> bool {
+    object.pointer(pointer).is_some_and(Value::is_object)
+}
+
+fn paused(object: &Value) -> bool {
+    object
+        .pointer("/spec/paused")
+        .and_then(Value::as_bool)
+        .unwrap_or(false)
+}
+
+fn condition_time(object: &Value, kind: &str, field: &str) -> Option<Timestamp> {
+    object
+        .pointer("/status/conditions")?
+        .as_array()?
+        .iter()
+        .find(|condition| condition.get("type").and_then(Value::as_str) == Some(kind))?
+        .get(field)?
+        .as_str()?
+        .parse()
+        .ok()
+}
+
+fn older(since: Timestamp, now: Timestamp) -> bool {
+    now.as_millisecond().saturating_sub(since.as_millisecond()) >= STUCK
+}
+
+/// A key as a JSON pointer segment (RFC 6901).
+fn escape(key: &str) -> String {
+    key.replace('~', "~0").replace('/', "~1")
+}

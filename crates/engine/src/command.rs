@@ -1,0 +1,165 @@
+//! Commands: each is carried out once, and each gets an answer.
+
+use crossfade_api::{Action, ControlSpec, ControlStatus, Phase, StepState};
+
+use crate::memory::Cause;
+use crate::step::Pass;
+
+/// Ids remembered, so that a command re-applied from Git is not carried out again.
+const CONSUMED: usize = 20;
+
+impl Pass<'_> {
+    /// Handles the command in `spec.control` if it is new.
+    pub(crate) fn command(&mut self) {
+        let Some(control) = self.seen.rollout.control.clone() else {
+            return;
+        };
+        if self.memory.handled.as_ref() == Some(&control) {
+            return;
+        }
+        let id = control
+            .id
+            .clone()
+            .unwrap_or_else(|| format!("generation-{}", self.seen.rollout.generation));
+        if self.memory.consumed.contains(&id) {
+            return;
+        }
+        let (outcome, message) = self.carry_out(&control);
+        let by = control
+            .author
+            .as_ref()
+            .map_or_else(|| "unverified".to_owned(), |author| author.user.clone());
+        let warning = outcome != "done";
+        self.event(
+            warning,
+            "Command",
+            format!("{} by {by}: {outcome}: {message}", control.action.as_str()),
+        );
+        self.memory.control = Some(ControlStatus {
+            id: id.clone(),
+            generation: self.seen.rollout.generation,
+            action: control.action.as_str().to_owned(),
+            outcome: outcome.to_owned(),
+            message,
+            by,
+            at: Some(self.now),
+        });
+        self.memory.handled = Some(control);
+        self.memory.consumed.insert(0, id);
+        self.memory.consumed.truncate(CONSUMED);
+    }
+
+    fn carry_out(&mut self, control: &ControlSpec) -> (&'static str, String) {
+        let phase = self.memory.phase;
+        let Some(release) = self.memory.release.as_mut() else {
+            return (
+                "refused",
+                "no release is under way; push a template first".to_owned(),
+            );
+        };
+        if let Some(candidate) = &control.candidate
+            && *candidate != release.candidate
+        {
+            return (
+                "superseded",
+                format!(
+                    "it was meant for candidate {candidate}; now it is {}",
+                    release.candidate
+                ),
+            );
+        }
+        if let Some(step) = control.step
+            && control.action != Action::Abort
+            && step != release.step
+        {
+            return (
+                "superseded",
+                format!(
+                    "it was meant for step {step}; the release is at step {}",
+                    release.step
+                ),
+            );
+        }
+        let who = control
+            .author
+            .as_ref()
+            .map_or("somebody unverified", |author| author.user.as_str())
+            .to_owned();
+        let why = control
+            .reason
+            .clone()
+            .map(|reason| format!(": {reason}"))
+            .unwrap_or_default();
+        let under_way = matches!(phase, Phase::Preparing | Phase::Progressing | Phase::Warm);
+        match control.action {
+            Action::Abort if under_way => {
+                let force = control.force.unwrap_or(false);
+                self.effects_first = true;
+                self.roll_back(Cause::Aborted, format!("aborted by {who}{why}"));
+                if let Some(rollback) = self.memory.release.as_mut().and_then(|release| release.rollback.as_mut()) {
+                    rollback.force = force;
+                }
+                ("done", "the candidate is taken away".to_owned())
+            }
+            Action::Abort if phase == Phase::RollingBack => {
+                let force = control.force.unwrap_or(false);
+                if let Some(rollback) = release.rollback.as_mut() {
+                    rollback.force |= force;
+                }
+                ("done", "the candidate is being taken away already".to_owned())
+            }
+            Action::Abort if phase == Phase::HandingOver => (
+                "too-late",
+                "the hand-over has begun and goes forward only; use undo, or push the earlier template".to_owned(),
+            ),
+            Action::Promote if under_way => {
+                if control.full.unwrap_or(false) {
+                    release.paused = None;
+                    release.full = Some(format!("{who}{why}"));
+                    let warm = release.plan.warm_index();
+                    if release.step != warm {
+                        release.step = warm;
+                        release.stay_since = None;
+                        release.agreed_since = None;
+                        release.progress_since = Some(self.now);
+                        release.most_ready = 0;
+                        release.complete_for = 0;
+                        release.state = StepState::Scaling;
+                    }
+                    return ("done", format!("every remaining step and the verdict are skipped, by {who}{why}"));
+                }
+                if phase == Phase::Preparing {
+                    return ("refused", "the candidate has not started yet; promote ends the stay of a step, or use --full".to_owned());
+                }
+                release.paused = None;
+                release.skip_stay = true;
+                ("done", "the stay of this step ends; missing data still hold it".to_owned())
+            }
+            Action::Pause if under_way => {
+                release.paused = Some(format!("paused by {who}{why}"));
+                ("done", "it stays where it is until resume".to_owned())
+            }
+            Action::Resume if under_way => {
+                if release.paused.take().is_some() {
+                    release.reminded = 0;
+                    ("done", "it goes on".to_owned())
+                } else {
+                    ("refused", "it is not paused".to_owned())
+                }
+            }
+            Action::Retry if phase == Phase::RolledBack => {
+                let fingerprint = release.fingerprint.clone();
+                self.memory.rejected.retain(|rejected| rejected.fingerprint != fingerprint);
+                ("done", "the template is released again".to_owned())
+            }
+            Action::Retry => ("refused", "there is nothing to retry; retry releases a template again after it was taken back".to_owned()),
+            Action::Undo => (
+                "refused",
+                "undo is not carried out by this version; push the earlier template instead".to_owned(),
+            ),
+            Action::Abort | Action::Promote | Action::Pause | Action::Resume => {
+                ("refused", format!("the release is in phase {}; {} has no meaning there", phase.as_str(), control.action.as_str()))
+            }
+        }
+    }
+}

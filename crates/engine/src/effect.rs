@@ -1,0 +1,169 @@
+//! What the planner asks for: each idempotent, each with the precondition that makes a stale sight
+//! harmless. How it becomes a request is the controller's `compile`; nothing is left to choose.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// An object as it was seen: a write happens only if it still is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Target {
+    pub name: String,
+    pub uid: String,
+    pub resource_version: String,
+}
+
+/// One write.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", tag = "do")]
+pub enum Effect {
+    /// One split of traffic over every Service of the release: all its writes are one effect. Each
+    /// Service is written with our mark, then its managedFields are put back.
+    Split {
+        services: Vec<ServiceWrite>,
+        to: SplitTo,
+    },
+    /// Put the managedFields of a Service back after a write of ours that was cut short.
+    RestoreManagedFields {
+        service: Target,
+        managed_fields: Value,
+    },
+    /// Keep a copy of a template as a ControllerRevision owned by the workload.
+    KeepTemplate {
+        name: String,
+        candidate: String,
+        hash: String,
+        template: Value,
+    },
+    /// Drop a kept copy.
+    DropKeptTemplate { target: Target },
+    /// Create the parallel Deployment.
+    CreateParallel(Box<NewParallel>),
+    /// Give the parallel Deployment another size.
+    ScaleParallel { target: Target, from: u32, to: u32 },
+    /// Pause the parallel Deployment, so that it leaves its ReplicaSet alone.
+    PauseParallel { target: Target },
+    /// Delete the parallel Deployment and its pods.
+    DeleteParallel { target: Target },
+    /// Delete the parallel Deployment; what it owns stays.
+    OrphanParallel { target: Target },
+    /// Delete an empty ReplicaSet whose template equals the candidate's: the oldest match would win.
+    DeleteReplicaSet { target: Target },
+    /// Make our Rollout the controller of a ReplicaSet of the workload.
+    Park { target: Target, owner_index: usize },
+    /// Make the workload the controller of the judged ReplicaSet, with size and annotations.
+    Transfer {
+        target: Target,
+        owner_index: usize,
+        has_annotations: bool,
+        replicas: u32,
+        maximum: u32,
+        revision: u64,
+    },
+    /// Give a parked ReplicaSet another size.
+    ScaleReplicaSet { target: Target, from: u32, to: u32 },
+    /// Drop our ownership of a parked ReplicaSet; the workload takes it back as history.
+    Return { target: Target, owner_index: usize },
+    /// Unpause the workload if its template still is this one.
+    Unpause { target: Target, template: Value },
+}
+
+/// Where the Services point after an [`Effect::Split`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", tag = "side")]
+pub enum SplitTo {
+    /// Pods of stable only.
+    Stable { hash: String },
+    /// Pods of both sides.
+    Both,
+    /// Pods of the candidate only.
+    Candidate { hash: String },
+    /// As the user wrote it, our mark gone.
+    Released,
+}
+
+/// One Service of a split.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ServiceWrite {
+    pub service: Target,
+    /// Hash in its selector now.
+    pub from: Option<String>,
+    /// Carries our mark now.
+    pub held: bool,
+    /// managedFields to put back after the write; `None`: nothing is known, leave them.
+    pub managed_fields: Option<Value>,
+}
+
+/// A parallel Deployment to be created.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct NewParallel {
+    pub name: String,
+    pub candidate: String,
+    pub replicas: u32,
+    pub min_ready_seconds: u32,
+    pub progress_deadline_seconds: Option<u32>,
+    pub selector: Value,
+    pub strategy: Value,
+    pub template: Value,
+    /// Plan and originals, for a lost memory.
+    pub originals: Value,
+}
+
+impl Effect {
+    /// Whether the effect takes something away that a late write of ours may still need: it waits
+    /// for the fence. Moving traffic to stable never does.
+    #[must_use]
+    pub fn is_fenced(&self) -> bool {
+        match self {
+            Self::Split { to, .. } => matches!(
+                to,
+                SplitTo::Both | SplitTo::Candidate { .. } | SplitTo::Released
+            ),
+            Self::ScaleParallel { from, to, .. } | Self::ScaleReplicaSet { from, to, .. } => {
+                to < from
+            }
+            Self::DeleteParallel { .. }
+            | Self::OrphanParallel { .. }
+            | Self::DeleteReplicaSet { .. }
+            | Self::DropKeptTemplate { .. }
+            | Self::Park { .. }
+            | Self::Transfer { .. }
+            | Self::Return { .. }
+            | Self::Unpause { .. } => true,
+            Self::RestoreManagedFields { .. }
+            | Self::KeepTemplate { .. }
+            | Self::CreateParallel(_)
+            | Self::PauseParallel { .. } => false,
+        }
+    }
+
+    /// Whether the effect moves traffic. At most one such effect leaves a pass.
+    #[must_use]
+    pub const fn moves_traffic(&self) -> bool {
+        matches!(self, Self::Split { .. })
+    }
+
+    /// A stable word for logs, metrics and golden files.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Split { .. } => "Split",
+            Self::RestoreManagedFields { .. } => "RestoreManagedFields",
+            Self::KeepTemplate { .. } => "KeepTemplate",
+            Self::DropKeptTemplate { .. } => "DropKeptTemplate",
+            Self::CreateParallel(_) => "CreateParallel",
+            Self::ScaleParallel { .. } => "ScaleParallel",
+            Self::PauseParallel { .. } => "PauseParallel",
+            Self::DeleteParallel { .. } => "DeleteParallel",
+            Self::OrphanParallel { .. } => "OrphanParallel",
+            Self::DeleteReplicaSet { .. } => "DeleteReplicaSet",
+            Self::Park { .. } => "Park",
+            Self::Transfer { .. } => "Transfer",
+            Self::ScaleReplicaSet { .. } => "ScaleReplicaSet",
+            Self::Return { .. } => "Return",
+            Self::Unpause { .. } => "Unpause",
+        }
+    }
+}

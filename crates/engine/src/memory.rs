@@ -1,0 +1,183 @@
+//! What must be remembered because it cannot be read again. Written to the Rollout's status before
+//! it is acted on.
+//!
+//! Not here: the weight in force, sizes and the stage of the hand-over; those are read each time.
+
+use std::collections::BTreeMap;
+
+use crossfade_api::{ControlSpec, ControlStatus, HistoryEntry, Phase, RejectedEntry, StepState};
+use crossfade_judge as judge;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::validated::Plan;
+
+/// How many ended releases and rejected templates are kept.
+pub const KEPT_ENTRIES: usize = 10;
+
+/// The memory of one Rollout.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Memory {
+    pub phase: Phase,
+    /// When the phase began.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub phase_since: Option<Timestamp>,
+    /// A new uid is a new life: everything older is dropped.
+    pub workload_uid: String,
+    /// The release under way, or, in RolledBack, the one that was taken back.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub release: Option<Release>,
+    /// What became of the newest command.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub control: Option<ControlStatus>,
+    /// The newest command handled, whole: one without an id is known by its content.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub handled: Option<ControlSpec>,
+    /// Ids of the commands handled, newest first: each is carried out once.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub consumed: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub rejected: Vec<Rejected>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub history: Vec<HistoryEntry>,
+    /// managedFields of each Service before our first write, by name.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub originals: BTreeMap<String, Original>,
+    /// Why nothing goes on in Idle although a template is gated.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub refused: Option<String>,
+}
+
+/// What a Service looked like before our first write.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Original {
+    pub uid: String,
+    pub managed_fields: Value,
+}
+
+/// One release.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Release {
+    /// The candidate's name, made once.
+    pub candidate: String,
+    /// The parallel Deployment's name, made once.
+    pub parallel: String,
+    /// Fingerprint of the candidate's template, to recognise it after its pods are gone.
+    pub fingerprint: String,
+    pub images: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub started_at: Option<Timestamp>,
+    /// What served before.
+    pub stable: Side,
+    /// The candidate's ReplicaSet, once it was seen.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub set: Option<Side>,
+    /// The plan it started with.
+    pub plan: Plan,
+    /// Where each part of the plan came from.
+    pub sources: BTreeMap<String, String>,
+    /// Index into the plan's steps; one past the last is the warm stay.
+    pub step: u32,
+    pub state: StepState,
+    /// When the state began.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub state_since: Option<Timestamp>,
+    /// When the step began; the progress deadline runs from here or from the last progress.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub progress_since: Option<Timestamp>,
+    /// Most ready pods seen in this step: only more than that is progress.
+    pub most_ready: u32,
+    /// Since when objects and endpoints agree with what was written; the settle floor runs from here.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub agreed_since: Option<Timestamp>,
+    /// A person ended the stay of this step.
+    pub skip_stay: bool,
+    /// The candidate has had traffic: its end needs a drain.
+    pub weighted: bool,
+    /// When the stay began: weight verified and all pods of the step ready.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stay_since: Option<Timestamp>,
+    /// Requests the candidate had answered when the stay began.
+    pub requests_before: u64,
+    /// N for which the candidate was last complete, for law 1.
+    pub complete_for: u32,
+    /// How often a side fell short.
+    pub shortfalls: u32,
+    /// A person has stopped it: who and why, and the state to go back to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub paused: Option<String>,
+    /// Hours of pause already told.
+    pub reminded: u64,
+    /// Since when there is no data.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub no_data_since: Option<Timestamp>,
+    /// `promote --full`: who and why.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub full: Option<String>,
+    /// The latched decision to take the candidate away.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rollback: Option<Rollback>,
+    /// State of the judge.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub judge: Option<judge::State>,
+    /// uids of candidate pods that served while judged, and their names.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub judged_pods: BTreeMap<String, String>,
+    /// Judged pods that were lost since.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub replaced_pods: Vec<String>,
+}
+
+/// The ReplicaSet of a side, remembered from when it was first seen.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Side {
+    pub name: String,
+    pub uid: String,
+    pub hash: String,
+    pub images: Vec<String>,
+}
+
+/// Why a candidate is taken away.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Rollback {
+    pub cause: Cause,
+    /// In words, with numbers.
+    pub reason: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub at: Option<Timestamp>,
+    /// Since when every Service is seen on stable and the endpoints agree; settle and drain count
+    /// from there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub clear_since: Option<Timestamp>,
+    /// Take the weight although stable has no ready endpoint.
+    pub force: bool,
+}
+
+/// What made the candidate go.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Cause {
+    /// The verdict, the health of the pods or a deadline.
+    #[default]
+    Failed,
+    /// A person.
+    Aborted,
+    /// Another template, or stable's, was pushed.
+    Superseded,
+    /// The workload was unpaused, recreated, scaled to 0, or the memory lost.
+    Interrupted,
+}
+
+/// A template that is held until `retry` or `run`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Rejected {
+    pub fingerprint: String,
+    pub entry: RejectedEntry,
+}

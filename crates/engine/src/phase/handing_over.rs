@@ -1,0 +1,388 @@
+//! HandingOver: forward only. The stage is read from the cluster each time, so that a restart goes on
+//! at the first unmet condition.
+//!
+//! The order is the one measured to lose nothing and to survive history, scaling and a newer push:
+//! Services checked, parallel Deployment paused, every ReplicaSet of the workload parked (empty ones
+//! first), the judged one transferred, the parallel Deployment orphaned away, old pods ended, parked
+//! ones returned, Services given back, workload unpaused.
+
+use crossfade_api::{HistoryEntry, Phase, Weight};
+
+use crate::effect::Effect;
+use crate::identity::same_template;
+use crate::memory::{Cause, KEPT_ENTRIES};
+use crate::observed::{Owner, ReplicaSet, Workload};
+use crate::report::WaitingOn;
+use crate::safety::enough;
+use crate::sides::next_revision;
+use crate::step::{Pass, after};
+use crate::traffic::{Settled, target};
+
+/// After this long in one hand-over it says so; there is no way back to take.
+const ESCALATION: u64 = 60_000;
+
+impl Pass<'_> {
+    pub(crate) fn handing_over(&mut self, workload: &Workload) {
+        self.remember_candidate_set();
+        self.note_judged_pods();
+        let since = self.memory.phase_since.unwrap_or(self.now);
+        let late = after(since, ESCALATION);
+        if self.now < late {
+            self.wake(late);
+        }
+        let Some(candidate) = self.candidate_set() else {
+            self.candidate_lost(workload);
+            return;
+        };
+        if !self.restore_managed_fields() {
+            self.stage("managedFields of the Services to be put back", "it goes on");
+            return;
+        }
+        match &candidate.owner {
+            Owner::Parallel(_) => self.take_over(workload, candidate),
+            Owner::Nobody => self.stage(
+                format!(
+                    "the Deployment to adopt the judged ReplicaSet {}",
+                    candidate.name
+                ),
+                "it goes on",
+            ),
+            Owner::Workload => self.clean_up(workload, candidate),
+            Owner::Rollout | Owner::Other(_) => {
+                self.stage(
+                    format!(
+                        "the judged ReplicaSet {} to be free: another owner controls it",
+                        candidate.name
+                    ),
+                    "give it back to the Deployment",
+                );
+            }
+        }
+    }
+
+    /// The judged ReplicaSet is gone, by somebody else's hand. What was parked goes back to the
+    /// Deployment, the active one first, so that its pods are the ones it keeps; then traffic returns to
+    /// them.
+    fn candidate_lost(&mut self, workload: &Workload) {
+        let mut parked: Vec<&ReplicaSet> = self.seen.parked_replica_sets().collect();
+        parked.sort_by_key(|set| std::cmp::Reverse(set.replicas));
+        if let Some(first) = parked.first() {
+            self.emit(Effect::Return {
+                target: target(&first.name, &first.uid, &first.resource_version),
+                owner_index: first.owner_index.unwrap_or(0),
+            });
+            self.stage(
+                "the parked ReplicaSets to be given back, because the judged one was deleted",
+                "stable takes everything back",
+            );
+            return;
+        }
+        self.roll_back(
+            Cause::Interrupted,
+            "the candidate's ReplicaSet was deleted by somebody else".to_owned(),
+        );
+        self.rolling_back(workload);
+    }
+
+    /// Says which stage is waited for, until when without worry, and what then.
+    fn stage(&mut self, text: impl Into<String>, then: &str) {
+        let since = self.memory.phase_since.unwrap_or(self.now);
+        let late = after(since, ESCALATION);
+        let text = text.into();
+        if self.now >= late {
+            let passed = (self.now.as_millisecond()).saturating_sub(since.as_millisecond());
+            let minutes = u64::try_from(passed).unwrap_or(0) / ESCALATION;
+            // Once a minute, however many passes there are.
+            let told = self.memory.release.as_mut().is_some_and(|release| {
+                std::mem::replace(&mut release.reminded, minutes) >= minutes
+            });
+            if !told {
+                self.event(
+                    true,
+                    "HandOverSlow",
+                    format!("for {minutes} min the hand-over waits for {text}"),
+                );
+            }
+            self.wake(after(since, (minutes + 1) * ESCALATION));
+            self.wait(WaitingOn::HandOver, text, None, then);
+        } else {
+            self.wait(
+                WaitingOn::HandOver,
+                text,
+                Some(late),
+                format!("an event says so; {then}"),
+            );
+        }
+    }
+
+    /// Up to and including the transfer.
+    fn take_over(&mut self, workload: &Workload, candidate: &ReplicaSet) {
+        let Some(release) = self.memory.release.clone() else {
+            return;
+        };
+        let parked = self.seen.parked_replica_sets().next().is_some();
+        if !workload.paused {
+            if parked {
+                // Without any ReplicaSet it has begun to start pods of its own; with the judged one,
+                // which is older, it ends those again.
+                self.transfer(workload, candidate);
+            } else {
+                self.roll_back(
+                    Cause::Interrupted,
+                    "the Deployment was unpaused by somebody else; its own rollout goes on and the candidate is taken away".to_owned(),
+                );
+                self.rolling_back(workload);
+            }
+            return;
+        }
+        if !parked && let Some(split) = self.split_for(Weight::FULL) {
+            if !self.write_split(split.clone()) {
+                self.stage("every Service to point at the candidate", "it goes on");
+                return;
+            }
+            if let Settled::NotYet(why) = self.settled(&split) {
+                self.stage(why, "it goes on");
+                return;
+            }
+        }
+        let parallel = self.parallel().filter(|parallel| !parallel.deleting);
+        if let Some(parallel) = parallel {
+            if !parallel.paused {
+                self.emit(Effect::PauseParallel {
+                    target: target(&parallel.name, &parallel.uid, &parallel.resource_version),
+                });
+                self.stage("the parallel Deployment to be paused", "it goes on");
+                return;
+            }
+            if parallel.observed_generation < parallel.generation {
+                self.stage(
+                    "the Deployment controller to see that the parallel Deployment is paused",
+                    "it goes on",
+                );
+                return;
+            }
+            // Once parking has begun the size goes with the transfer, in one write.
+            if !parked && parallel.replicas != workload.replicas {
+                self.emit(Effect::ScaleParallel {
+                    target: target(&parallel.name, &parallel.uid, &parallel.resource_version),
+                    from: parallel.replicas,
+                    to: workload.replicas,
+                });
+                self.stage(
+                    "the candidate to follow the Deployment's size",
+                    "it goes on",
+                );
+                return;
+            }
+        }
+        if workload.observed_generation < workload.generation {
+            self.stage(
+                "the Deployment controller to see the Deployment's latest change",
+                "it goes on",
+            );
+            return;
+        }
+        let ready = self.candidate_ready();
+        let needed = enough(
+            Weight::FULL,
+            workload.replicas,
+            release.complete_for,
+            workload.max_unavailable,
+        )
+        .min(workload.replicas);
+        if !parked && ready < needed {
+            self.stage(
+                format!("{needed} ready pods of the candidate; there are {ready}"),
+                "it goes on",
+            );
+            return;
+        }
+        // Empty ones first and the active one last: a paused Deployment without an active ReplicaSet
+        // starts the newest of its history.
+        let own: Vec<&ReplicaSet> = self.seen.own_replica_sets().collect();
+        let empty: Vec<&&ReplicaSet> = own.iter().filter(|set| set.replicas == 0).collect();
+        let next: Vec<&ReplicaSet> = if empty.is_empty() {
+            own.clone()
+        } else {
+            empty.into_iter().copied().collect()
+        };
+        if !next.is_empty() {
+            for set in next {
+                self.emit(Effect::Park {
+                    target: target(&set.name, &set.uid, &set.resource_version),
+                    owner_index: set.owner_index.unwrap_or(0),
+                });
+            }
+            self.stage(
+                "the Deployment's own ReplicaSets to be parked",
+                "it goes on",
+            );
+            return;
+        }
+        self.transfer(workload, candidate);
+    }
+
+    fn transfer(&mut self, workload: &Workload, candidate: &ReplicaSet) {
+        self.emit(Effect::Transfer {
+            target: target(&candidate.name, &candidate.uid, &candidate.resource_version),
+            owner_index: candidate.owner_index.unwrap_or(0),
+            has_annotations: candidate.has_annotations,
+            replicas: workload.replicas,
+            maximum: workload.replicas.saturating_add(workload.max_surge),
+            revision: next_revision(workload, &self.seen.replica_sets),
+        });
+        self.stage("the judged ReplicaSet to be the Deployment's", "it goes on");
+    }
+
+    /// From the transfer to the end.
+    fn clean_up(&mut self, workload: &Workload, candidate: &ReplicaSet) {
+        let parked: Vec<&ReplicaSet> = self.seen.parked_replica_sets().collect();
+        if !parked.is_empty() || self.parallel().is_some_and(|parallel| !parallel.deleting) {
+            let counted = workload.observed_generation >= workload.generation
+                && (workload.status_replicas >= candidate.status_replicas.min(1));
+            if !counted {
+                self.stage(
+                    "the Deployment to count the judged ReplicaSet",
+                    "it goes on",
+                );
+                return;
+            }
+        }
+        if let Some(parallel) = self.parallel()
+            && !parallel.deleting
+        {
+            self.emit(Effect::OrphanParallel {
+                target: target(&parallel.name, &parallel.uid, &parallel.resource_version),
+            });
+            self.stage(
+                "the parallel Deployment to be deleted, its ReplicaSet kept",
+                "it goes on",
+            );
+            return;
+        }
+        let full: Vec<&&ReplicaSet> = parked.iter().filter(|set| set.replicas > 0).collect();
+        if !full.is_empty() {
+            for set in full {
+                self.emit(Effect::ScaleReplicaSet {
+                    target: target(&set.name, &set.uid, &set.resource_version),
+                    from: set.replicas,
+                    to: 0,
+                });
+            }
+            self.stage("the old ReplicaSet to be emptied", "it goes on");
+            return;
+        }
+        if let Some(set) = parked
+            .iter()
+            .find(|set| set.status_replicas > 0 || set.observed_generation < set.generation)
+        {
+            self.stage(
+                format!(
+                    "{} pods of the old ReplicaSet {} to end",
+                    set.status_replicas, set.name
+                ),
+                "it goes on",
+            );
+            return;
+        }
+        let publishes = self.services().any(|service| service.publish_not_ready);
+        if publishes && self.stable_pods().next().is_some() {
+            self.stage(
+                "the old pods to be gone, because a Service publishes pods that are not ready",
+                "it goes on",
+            );
+            return;
+        }
+        if !parked.is_empty() {
+            for set in parked {
+                let target = target(&set.name, &set.uid, &set.resource_version);
+                // An older one with the same template would be the Deployment's new one.
+                self.emit(if same_template(&set.template, &candidate.template) {
+                    Effect::DeleteReplicaSet { target }
+                } else {
+                    Effect::Return {
+                        target,
+                        owner_index: set.owner_index.unwrap_or(0),
+                    }
+                });
+            }
+            self.stage(
+                "the old ReplicaSets to be given back as history",
+                "it goes on",
+            );
+            return;
+        }
+        let orphans: Vec<&ReplicaSet> = self
+            .seen
+            .replica_sets
+            .iter()
+            .filter(|set| set.owner == Owner::Nobody && !set.deleting && workload.paused)
+            .collect();
+        if !orphans.is_empty() {
+            self.stage("the Deployment to take its history back", "it goes on");
+            return;
+        }
+        if !self.release_services() {
+            self.stage("the Services to be given back", "it goes on");
+            return;
+        }
+        if workload.paused && same_template(&workload.template, &candidate.template) {
+            self.emit(Effect::Unpause {
+                target: target(&workload.name, &workload.uid, &workload.resource_version),
+                template: workload.template.clone(),
+            });
+            self.stage("the Deployment to be unpaused", "it goes on");
+            return;
+        }
+        self.promoted(workload);
+    }
+
+    fn promoted(&mut self, workload: &Workload) {
+        let now = self.now;
+        let Some(release) = self.memory.release.take() else {
+            return;
+        };
+        let reason = match &release.full {
+            Some(who) => format!("without a verdict: promote --full by {who}"),
+            None if release.plan.analysis.scrape => {
+                "its verdict was clear at every step".to_owned()
+            }
+            None => "its pods stayed healthy; no metrics were judged".to_owned(),
+        };
+        // With the memory lost the name of the candidate is lost too; what was done is not.
+        let images = match &release.set {
+            Some(set) if release.images.is_empty() => set.images.clone(),
+            _ => release.images.clone(),
+        };
+        let name = if release.candidate.is_empty() {
+            "unknown".to_owned()
+        } else {
+            release.candidate.clone()
+        };
+        self.event(
+            false,
+            "Promoted",
+            format!(
+                "candidate {name} ({}) is the Deployment's own: {reason}",
+                images.join(", ")
+            ),
+        );
+        self.memory.history.insert(
+            0,
+            HistoryEntry {
+                candidate: name,
+                images,
+                outcome: "promoted".to_owned(),
+                reason,
+                started_at: release.started_at,
+                ended_at: Some(now),
+                replaced_pods: release.replaced_pods,
+            },
+        );
+        self.memory.history.truncate(KEPT_ENTRIES);
+        self.enter(Phase::Idle);
+        // The rest of the clean-up, and a newer template that stayed gated, are Idle's.
+        self.wake(now);
+        self.idle(workload);
+    }
+}

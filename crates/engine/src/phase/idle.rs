@@ -1,0 +1,320 @@
+//! Idle: nothing to do, until a gated template is found. Also puts right what a lost memory or a
+//! former life left behind.
+
+use crossfade_api::{Phase, StepState};
+
+use crate::effect::Effect;
+use crate::identity::{fingerprint, images, same_template};
+use crate::memory::{Memory, Original, Release, Side};
+use crate::observed::{Owner, Workload};
+use crate::report::WaitingOn;
+use crate::step::Pass;
+use crate::traffic::target;
+use crate::{identity, memory};
+
+/// Longest part of the workload's name in the name of the parallel Deployment: its ReplicaSet and
+/// pods append up to 17 characters and pod names are cut at 63.
+const NAME: usize = 36;
+
+impl Pass<'_> {
+    pub(crate) fn idle(&mut self, workload: &Workload) {
+        if self.recover_memory(workload) {
+            return;
+        }
+        if !self.restore_managed_fields() || !self.release_services() {
+            self.wait(
+                WaitingOn::Observed,
+                "leftovers on Services to be given back",
+                None,
+                "then it is at rest",
+            );
+            return;
+        }
+        self.memory.originals.clear();
+        self.memory.release = None;
+        let active = self.active_sets();
+        let changed = !matches!(active.as_slice(), [only] if same_template(&only.template, &workload.template));
+        if workload.paused && !workload.deleting && !changed && !self.seen.kept.is_empty() {
+            // A template kept says that a release of ours paused it; its memory is lost.
+            self.emit(Effect::Unpause {
+                target: target(&workload.name, &workload.uid, &workload.resource_version),
+                template: workload.template.clone(),
+            });
+            self.wait(
+                WaitingOn::Observed,
+                "the Deployment to be unpaused, its template being the one that serves",
+                None,
+                "then it is at rest",
+            );
+            return;
+        }
+        for kept in &self.seen.kept {
+            self.emit(Effect::DropKeptTemplate {
+                target: target(&kept.name, &kept.uid, ""),
+            });
+        }
+        if !workload.paused || workload.deleting {
+            self.memory.refused = None;
+            return;
+        }
+        if !changed {
+            self.memory.refused = None;
+            self.wait(
+                WaitingOn::Mend,
+                "somebody to unpause the Deployment, whose template is the one that serves",
+                None,
+                "kubectl rollout resume, or push another template",
+            );
+            return;
+        }
+        if workload.strategy_annotation.is_none() {
+            return;
+        }
+        self.start(workload);
+    }
+
+    /// Starts a release of the workload's template, or says why not.
+    pub(crate) fn start(&mut self, workload: &Workload) {
+        let problems = self.refusals(workload);
+        if !problems.is_empty() {
+            let text = problems.join("; ");
+            if self.memory.refused.as_ref() != Some(&text) {
+                self.event(true, "Refused", text.clone());
+            }
+            self.wait(
+                WaitingOn::Mend,
+                format!("the release to be possible: {text}"),
+                None,
+                "mend it; the gated template then starts by itself",
+            );
+            self.memory.refused = Some(text);
+            return;
+        }
+        let active = self.active_sets();
+        let [stable] = active.as_slice() else { return };
+        self.memory.refused = None;
+        let candidate = self.seen.fresh_candidate.clone();
+        let release = Release {
+            parallel: format!("{}-{candidate}", cut(&workload.name, NAME)),
+            candidate,
+            fingerprint: fingerprint(&workload.template),
+            images: images(&workload.template),
+            started_at: Some(self.now),
+            stable: Side {
+                name: stable.name.clone(),
+                uid: stable.uid.clone(),
+                hash: stable.hash.clone(),
+                images: images(&stable.template),
+            },
+            plan: self.validated.plan.clone(),
+            sources: self.validated.sources.clone(),
+            state: StepState::Scaling,
+            state_since: Some(self.now),
+            progress_since: Some(self.now),
+            ..Release::default()
+        };
+        self.event(
+            false,
+            "ReleaseStarted",
+            format!(
+                "candidate {} ({}) beside stable {} ({})",
+                release.candidate,
+                release.images.join(", "),
+                release.stable.name,
+                release.stable.images.join(", ")
+            ),
+        );
+        self.memory.release = Some(release);
+        self.enter(Phase::Preparing);
+        self.preparing(workload);
+    }
+
+    /// Why the gated template cannot be released: each names what is wrong and the mend.
+    fn refusals(&self, workload: &Workload) -> Vec<String> {
+        let mut problems = self.validated.problems.clone();
+        if !workload.rolling_update {
+            problems.push("spec.strategy.type of the Deployment is Recreate, which forbids two versions side by side; set it to RollingUpdate".to_owned());
+        }
+        if let Some(manager) = &workload.paused_by_manifest {
+            problems.push(format!("the manifest of the Deployment sets spec.paused ({manager}); remove the field from it, Crossfade sets and clears it"));
+        }
+        if let Some(other) = &workload.claimed_by {
+            problems.push(format!(
+                "the Deployment is claimed by {other}; let only one tool release it"
+            ));
+        }
+        if workload.replicas == 0 {
+            problems.push("spec.replicas of the Deployment is 0; scale it up, so that there is something to compare with".to_owned());
+        }
+        match self.active_sets().as_slice() {
+            [_] => {}
+            [] if workload.replicas == 0 => {}
+            [] => problems.push("no ReplicaSet of the Deployment has pods; wait until one does".to_owned()),
+            several => problems.push(format!(
+                "{} ReplicaSets of the Deployment have pods: an earlier rollout has not ended; undo it or let it end first",
+                several.len()
+            )),
+        }
+        for service in self.services() {
+            if let Some(refusal) = &service.refusal {
+                problems.push(format!("Service {}: {refusal}", service.name));
+            }
+        }
+        if let Some(wanted) = &self.validated.plan.service
+            && !self
+                .seen
+                .services
+                .iter()
+                .any(|service| service.name == *wanted && service.selects_workload)
+        {
+            problems.push(format!(
+                "spec.traffic.service: \"{wanted}\" is not a Service that selects the pods of the Deployment; correct the name or its selector"
+            ));
+        }
+        for service in self
+            .seen
+            .services
+            .iter()
+            .filter(|service| service.selects_workload)
+        {
+            if let Some(uid) = &service.held_by_other {
+                problems.push(format!("Service {} is held by the release of another Deployment (uid {uid}); wait until that ends", service.name));
+            }
+        }
+        if self.validated.plan.analysis.scrape
+            && self.validated.plan.analysis.pods.port.is_none()
+            && !names_port(&workload.template)
+        {
+            problems.push(
+                "no metrics port is known; annotate the pod template with prometheus.io/port, set spec.analysis.pods.port, or do without metrics by spec.analysis.source: none (annotation crossfade.dev/analysis: none)"
+                    .to_owned(),
+            );
+        }
+        problems
+    }
+
+    /// Memory lost with a candidate present: roll back, or finish a hand-over that had begun to park.
+    fn recover_memory(&mut self, workload: &Workload) -> bool {
+        let parked = self.seen.parked_replica_sets().next().is_some();
+        let parallel = self
+            .seen
+            .parallels
+            .iter()
+            .find(|parallel| !parallel.deleting);
+        if !parked && parallel.is_none() {
+            return false;
+        }
+        let kept = parallel.and_then(|parallel| parallel.originals.clone());
+        let read = |key: &str| kept.as_ref().and_then(|kept| kept.get(key)).cloned();
+        let mut release: Release = read("release")
+            .and_then(|value| serde_json::from_value(value).ok())
+            .unwrap_or_default();
+        let originals: std::collections::BTreeMap<String, Original> = read("originals")
+            .and_then(|value| serde_json::from_value(value).ok())
+            .unwrap_or_default();
+        if let Some(parallel) = parallel {
+            parallel.name.clone_into(&mut release.parallel);
+            parallel.candidate.clone_into(&mut release.candidate);
+            release.fingerprint = identity::fingerprint(&parallel.template);
+        }
+        if release.plan == crate::validated::Plan::default() {
+            release.plan = self.validated.plan.clone();
+        }
+        if release.stable.uid.is_empty()
+            && let [stable] = self.active_sets().as_slice()
+            && !parked
+        {
+            release.stable = Side {
+                name: stable.name.clone(),
+                uid: stable.uid.clone(),
+                hash: stable.hash.clone(),
+                images: images(&stable.template),
+            };
+        }
+        if parked && release.set.is_none() {
+            // Until the transfer it is the parallel Deployment's; the Deployment's own may still be
+            // stable's then, if parking had only begun.
+            let of = |wanted: &Owner| {
+                let sets = &self.seen.replica_sets;
+                sets.iter()
+                    .find(|set| set.owner == *wanted && set.replicas > 0)
+            };
+            let before = parallel.and_then(|parallel| of(&Owner::Parallel(parallel.uid.clone())));
+            release.set = before.or_else(|| of(&Owner::Workload)).map(|set| Side {
+                name: set.name.clone(),
+                uid: set.uid.clone(),
+                hash: set.hash.clone(),
+                images: images(&set.template),
+            });
+        }
+        release.weighted = true;
+        self.memory = Memory {
+            workload_uid: workload.uid.clone(),
+            release: Some(release),
+            originals,
+            control: self.memory.control.clone(),
+            handled: self.memory.handled.clone(),
+            consumed: self.memory.consumed.clone(),
+            history: std::mem::take(&mut self.memory.history),
+            rejected: std::mem::take(&mut self.memory.rejected),
+            ..Memory::default()
+        };
+        if parked {
+            self.event(true, "MemoryLost", "what was remembered about the release is gone; its hand-over had begun and is finished".to_owned());
+            self.enter(Phase::HandingOver);
+            self.handing_over(workload);
+        } else {
+            self.roll_back(
+                memory::Cause::Interrupted,
+                "what was remembered about the release is gone; the candidate is taken away"
+                    .to_owned(),
+            );
+            self.rolling_back(workload);
+        }
+        true
+    }
+}
+
+/// Whether the pods say where their metrics are: by the port annotation, or by asking to be scraped
+/// with one container port to choose from.
+fn names_port(template: &serde_json::Value) -> bool {
+    let annotation = |key: &str| {
+        template
+            .pointer("/metadata/annotations")
+            .and_then(|map| map.get(key))
+            .and_then(serde_json::Value::as_str)
+    };
+    let containers = template
+        .pointer("/spec/containers")
+        .and_then(serde_json::Value::as_array);
+    let ports = containers.map_or(0, |containers| {
+        containers
+            .iter()
+            .filter_map(|container| container.get("ports").and_then(serde_json::Value::as_array))
+            .map(Vec::len)
+            .sum()
+    });
+    annotation("prometheus.io/port").is_some()
+        || (annotation("prometheus.io/scrape") == Some("true") && ports == 1)
+}
+
+/// A name cut to at most `length` characters that still ends in a letter or digit.
+fn cut(name: &str, length: usize) -> &str {
+    let end = name
+        .char_indices()
+        .nth(length)
+        .map_or(name.len(), |(index, _)| index);
+    name.get(..end).unwrap_or(name).trim_end_matches(['-', '.'])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::cut;
+
+    #[test]
+    fn cut_names_end_well() {
+        assert_eq!(cut("web", 36), "web");
+        assert_eq!(cut("a-b", 2), "a");
+        assert_eq!(cut("payments.v2.backend", 9), "payments");
+    }
+}

@@ -1,0 +1,10 @@
+//! One module per phase; `capacity` and `stay` are parts of the steps of Progressing and Warm.
+
+mod capacity;
+mod handing_over;
+mod idle;
+mod preparing;
+mod progressing;
+mod rolled_back;
+mod rolling_back;
+mod stay;

@@ -1,0 +1,248 @@
+//! Preparing: keep stable's template, pin the Services, start the candidate, compare. No weight moves
+//! before the stored template of the parallel Deployment equals the workload's.
+
+use crossfade_api::{Phase, StepState};
+
+use crate::effect::{Effect, NewParallel};
+use crate::identity::same_template;
+use crate::memory::Cause;
+use crate::observed::{Owner, Workload};
+use crate::report::WaitingOn;
+use crate::safety::candidate_size;
+use crate::step::{Pass, Relation, after};
+use crate::traffic::target;
+
+impl Pass<'_> {
+    pub(crate) fn preparing(&mut self, workload: &Workload) {
+        if self.interrupted(workload) {
+            self.rolling_back(workload);
+            return;
+        }
+        if self.prepared(workload) {
+            self.enter(Phase::Progressing);
+            self.enter_state(StepState::Scaling);
+            let now = self.now;
+            if let Some(release) = self.memory.release.as_mut() {
+                release.progress_since = Some(now);
+            }
+            self.progressing(workload);
+        }
+    }
+
+    /// Works off what comes before the first step. Returns whether all of it is there.
+    fn prepared(&mut self, workload: &Workload) -> bool {
+        let Some(release) = self.memory.release.clone() else {
+            return false;
+        };
+        self.remember_originals();
+        if !self
+            .seen
+            .kept
+            .iter()
+            .any(|kept| kept.candidate == release.candidate)
+        {
+            let Some(stable) = self.stable_set() else {
+                self.roll_back(Cause::Interrupted, "stable's ReplicaSet is gone".to_owned());
+                self.rolling_back(workload);
+                return false;
+            };
+            self.emit(Effect::KeepTemplate {
+                name: format!("{}-stable", release.parallel),
+                candidate: release.candidate.clone(),
+                hash: stable.hash.clone(),
+                template: stable.template.clone(),
+            });
+        }
+        if let Some(split) = self.split_for(crossfade_api::Weight::ZERO)
+            && !self.write_split(split)
+        {
+            self.wait(
+                WaitingOn::Observed,
+                "every Service of the workload to be pinned to stable",
+                None,
+                "then the candidate starts",
+            );
+            return false;
+        }
+        if !self.restore_managed_fields() {
+            self.wait(
+                WaitingOn::Observed,
+                "managedFields of the Services to be put back",
+                None,
+                "then the candidate starts",
+            );
+            return false;
+        }
+        // An empty ReplicaSet with the candidate's template is older than the candidate's own: the
+        // Deployment controller would take it for the new one and replace every judged pod.
+        let doubles: Vec<Effect> = self
+            .seen
+            .own_replica_sets()
+            .filter(|set| set.replicas == 0 && same_template(&set.template, &workload.template))
+            .map(|set| Effect::DeleteReplicaSet {
+                target: target(&set.name, &set.uid, &set.resource_version),
+            })
+            .collect();
+        if !doubles.is_empty() {
+            self.effects_of(
+                doubles,
+                "empty ReplicaSets with the candidate's template to be gone",
+            );
+            return false;
+        }
+        let others: Vec<Effect> = self
+            .seen
+            .parallels
+            .iter()
+            .filter(|parallel| parallel.name != release.parallel && !parallel.deleting)
+            .map(|parallel| Effect::DeleteParallel {
+                target: target(&parallel.name, &parallel.uid, &parallel.resource_version),
+            })
+            .collect();
+        if !others.is_empty()
+            || self
+                .seen
+                .parallels
+                .iter()
+                .any(|parallel| parallel.name != release.parallel)
+        {
+            self.effects_of(others, "an earlier candidate to be gone");
+            return false;
+        }
+        let Some(parallel) = self.parallel() else {
+            let size = candidate_size(
+                release.plan.weight_at(0),
+                workload.replicas,
+                release.plan.min_replicas,
+            );
+            let mut kept = release.clone();
+            kept.judge = None;
+            self.emit(Effect::CreateParallel(Box::new(NewParallel {
+                name: release.parallel.clone(),
+                candidate: release.candidate.clone(),
+                replicas: size,
+                min_ready_seconds: workload.min_ready_seconds,
+                progress_deadline_seconds: workload.progress_deadline_seconds,
+                selector: workload.selector.clone(),
+                strategy: workload.strategy.clone(),
+                template: workload.template.clone(),
+                originals: serde_json::json!({ "release": kept, "originals": self.memory.originals }),
+            })));
+            let until = release
+                .progress_since
+                .map(|since| after(since, release.plan.progress_deadline));
+            self.wait(
+                WaitingOn::Observed,
+                "the parallel Deployment to be created",
+                until,
+                "roll back",
+            );
+            return self.started_late(until);
+        };
+        if parallel.deleting {
+            self.roll_back(
+                Cause::Interrupted,
+                "the parallel Deployment is being deleted by somebody else".to_owned(),
+            );
+            self.rolling_back(workload);
+            return false;
+        }
+        self.remember_candidate_set();
+        if self.candidate_set().is_none() {
+            let until = release
+                .progress_since
+                .map(|since| after(since, release.plan.progress_deadline));
+            self.wait(
+                WaitingOn::Observed,
+                "the candidate's ReplicaSet to appear",
+                until,
+                "roll back",
+            );
+            if let Some(failure) = &parallel.replica_failure {
+                self.roll_back(Cause::Failed, failure.clone());
+                self.rolling_back(workload);
+                return false;
+            }
+            return self.started_late(until);
+        }
+        true
+    }
+
+    /// The progress deadline passed while nothing could even be created.
+    fn started_late(&mut self, until: Option<jiff::Timestamp>) -> bool {
+        if until.is_some_and(|until| self.now >= until) {
+            self.roll_back(
+                Cause::Failed,
+                "the candidate could not be started within progressDeadline".to_owned(),
+            );
+        }
+        false
+    }
+
+    fn effects_of(&mut self, effects: Vec<Effect>, what: &str) {
+        for effect in effects {
+            self.emit(effect);
+        }
+        self.wait(WaitingOn::Observed, what, None, "then the candidate starts");
+    }
+
+    /// Whether something outside ends the release, in any phase in which it still can be undone. If
+    /// so, the decision is latched already.
+    pub(crate) fn interrupted(&mut self, workload: &Workload) -> bool {
+        let Some(release) = self.memory.release.clone() else {
+            return false;
+        };
+        if workload.deleting {
+            return false;
+        }
+        if !workload.paused {
+            self.roll_back(
+                Cause::Interrupted,
+                "the Deployment was unpaused by somebody else; its own rollout goes on and the candidate is taken away".to_owned(),
+            );
+            return true;
+        }
+        match self.relation(workload, &release) {
+            Relation::Candidate => {}
+            Relation::Stable => {
+                self.roll_back(
+                    Cause::Superseded,
+                    "stable's template was pushed again".to_owned(),
+                );
+                return true;
+            }
+            Relation::Another => {
+                self.roll_back(Cause::Superseded, "another template was pushed".to_owned());
+                return true;
+            }
+        }
+        if workload.replicas == 0 {
+            self.roll_back(
+                Cause::Interrupted,
+                "the Deployment was scaled to 0".to_owned(),
+            );
+            return true;
+        }
+        if let Some(parallel) = self.parallel()
+            && !same_template(&parallel.template, &workload.template)
+        {
+            self.roll_back(
+                Cause::Failed,
+                "the stored template of the parallel Deployment differs from the Deployment's: something (a mutating webhook, a policy engine) treats the two differently; make it treat equal templates equally".to_owned(),
+            );
+            return true;
+        }
+        if let Some(set) = self.candidate_set()
+            && matches!(&set.owner, Owner::Parallel(_))
+            && !same_template(&set.template, &workload.template)
+        {
+            self.roll_back(
+                Cause::Failed,
+                "the candidate's ReplicaSet carries another template than the Deployment"
+                    .to_owned(),
+            );
+            return true;
+        }
+        false
+    }
+}

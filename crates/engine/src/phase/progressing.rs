@@ -1,0 +1,214 @@
+//! Progressing and Warm: one machine for every step, the warm stay being the last. Per step: enough
+//! pods, then the weight, then proof that it is in force, then the stay, then the verdict. Pods are
+//! counted in `capacity`; what happens during the stay is in `stay`.
+
+use crossfade_api::{Phase, StepState, Weight};
+
+use crate::analysis::Finding;
+use crate::memory::Cause;
+use crate::observed::Workload;
+use crate::report::WaitingOn;
+use crate::safety::candidate_size;
+use crate::step::{Pass, after};
+
+/// Longest wait for endpoints and routes on the way forward.
+const SETTLE_DEADLINE: u64 = 300_000;
+
+impl Pass<'_> {
+    pub(crate) fn progressing(&mut self, workload: &Workload) {
+        if self.interrupted(workload) {
+            self.rolling_back(workload);
+            return;
+        }
+        self.remember_candidate_set();
+        self.remember_originals();
+        self.fold_ticks();
+        // Who promotes in full has taken the verdict upon himself; broken pods still end it.
+        let full = self
+            .memory
+            .release
+            .as_ref()
+            .is_some_and(|release| release.full.is_some());
+        let bad = match self.finding() {
+            Finding::Bad(reason) if !full => Some(reason),
+            _ => self.sick(),
+        };
+        if let Some(reason) = bad {
+            self.roll_back(Cause::Failed, reason);
+            self.rolling_back(workload);
+            return;
+        }
+        if self.parallel().is_none_or(|parallel| parallel.deleting) {
+            self.roll_back(
+                Cause::Interrupted,
+                "the parallel Deployment was deleted by somebody else".to_owned(),
+            );
+            self.rolling_back(workload);
+            return;
+        }
+        let Some(release) = self.memory.release.clone() else {
+            return;
+        };
+        self.enter(if release.step >= release.plan.warm_index() {
+            Phase::Warm
+        } else {
+            Phase::Progressing
+        });
+        let weight = release.plan.weight_at(release.step);
+        let size = candidate_size(weight, workload.replicas, release.plan.min_replicas);
+        if self.fell_short(workload, &release) {
+            return;
+        }
+        self.resize(size);
+        if !self.restore_managed_fields() {
+            self.wait(
+                WaitingOn::Observed,
+                "managedFields of the Services to be put back",
+                None,
+                "then it goes on",
+            );
+            return;
+        }
+        if self.capacity(workload, weight, size)
+            && self.unpaused(weight)
+            && self.shift(weight)
+            && self.in_force(weight)
+            && self.complete(workload, size)
+        {
+            self.stay(workload, weight);
+        }
+    }
+
+    /// A pause keeps the weight where it is.
+    fn unpaused(&mut self, weight: Weight) -> bool {
+        let Some(release) = self.memory.release.as_ref() else {
+            return false;
+        };
+        let moves = self
+            .split_for(weight)
+            .is_some_and(|split| self.split_to_hold() != Some(split));
+        let (Some(who), true) = (release.paused.clone(), moves) else {
+            return true;
+        };
+        self.hold_split();
+        self.paused(&who);
+        false
+    }
+
+    /// Services that appeared or were rewritten while no new weight may be given.
+    pub(super) fn hold_split(&mut self) {
+        if let Some(split) = self.split_to_hold() {
+            self.write_split(split);
+        }
+    }
+
+    /// Writes the weight.
+    fn shift(&mut self, weight: Weight) -> bool {
+        let Some(split) = self.split_for(weight) else {
+            self.wait(
+                WaitingOn::Observed,
+                "the candidate's ReplicaSet to appear",
+                None,
+                "then the weight is written",
+            );
+            return false;
+        };
+        if self.is_written(&split) {
+            return true;
+        }
+        self.enter_state(StepState::Shifting);
+        if let Some(release) = self.memory.release.as_mut() {
+            release.weighted |= weight > Weight::ZERO;
+            release.stay_since = None;
+        }
+        self.write_split(split);
+        self.wait(
+            WaitingOn::Observed,
+            format!("the weight {weight} to be written"),
+            None,
+            "then it is verified",
+        );
+        false
+    }
+
+    /// Waits until endpoints do what was written, then for the floor.
+    fn in_force(&mut self, weight: Weight) -> bool {
+        if self
+            .memory
+            .release
+            .as_ref()
+            .is_none_or(|release| release.stay_since.is_some())
+        {
+            return true;
+        }
+        let Some(split) = self.split_for(weight) else {
+            return false;
+        };
+        if self.services().next().is_none()
+            && let Some(release) = self.memory.release.as_mut()
+        {
+            // Without a Service pods take work as soon as they run.
+            release.weighted = true;
+        }
+        if !matches!(
+            self.memory.release.as_ref().map(|release| release.state),
+            Some(StepState::Settling)
+        ) {
+            self.enter_state(StepState::Settling);
+        }
+        let since = self
+            .memory
+            .release
+            .as_ref()
+            .and_then(|release| release.state_since)
+            .unwrap_or(self.now);
+        let until = after(since, SETTLE_DEADLINE);
+        match self.settle(&split) {
+            Ok(true) => true,
+            Ok(false) => {
+                self.wait(
+                    WaitingOn::Settle,
+                    "proxies to learn the endpoints (traffic.settle.floor)",
+                    Some(until),
+                    "roll back",
+                );
+                false
+            }
+            Err(why) => {
+                if self.now >= until {
+                    self.roll_back(
+                        Cause::Failed,
+                        format!("the weight did not come into force within 5m: {why}"),
+                    );
+                    self.wake(self.now);
+                } else {
+                    self.wait(WaitingOn::Settle, why, Some(until), "roll back");
+                }
+                false
+            }
+        }
+    }
+
+    /// The stay counts from the moment all pods of the step are ready.
+    fn complete(&mut self, workload: &Workload, size: u32) -> bool {
+        let ready = self.candidate_ready();
+        self.note_judged_pods();
+        let now = self.now;
+        let Some(release) = self.memory.release.as_mut() else {
+            return false;
+        };
+        if ready >= size {
+            release.complete_for = workload.replicas;
+        }
+        if release.stay_since.is_some() {
+            return true;
+        }
+        if ready < size {
+            self.wait_for_pods(size);
+            return false;
+        }
+        release.stay_since = Some(now);
+        release.no_data_since = None;
+        true
+    }
+}

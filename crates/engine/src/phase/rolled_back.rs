@@ -1,0 +1,102 @@
+//! RolledBack: stable serves and scales; the workload stays paused on a template nobody wants to
+//! serve. Leaves on stable's template, another template or `retry`.
+
+use crossfade_api::Phase;
+
+use crate::effect::Effect;
+use crate::identity::{fingerprint, same_template};
+use crate::observed::Workload;
+use crate::report::WaitingOn;
+use crate::step::Pass;
+use crate::traffic::target;
+
+impl Pass<'_> {
+    pub(crate) fn rolled_back(&mut self, workload: &Workload) {
+        if workload.paused && !workload.deleting && self.candidate_left() {
+            // A creation that was thought lost has landed: pin, drain and delete as before.
+            if let Some(release) = self.memory.release.as_mut() {
+                release.weighted = true;
+                if let Some(rollback) = release.rollback.as_mut() {
+                    rollback.clear_since = None;
+                }
+                self.event(
+                    true,
+                    "LateCandidate",
+                    "something of the candidate appeared after it was taken away".to_owned(),
+                );
+                self.rolling_back(workload);
+                return;
+            }
+        }
+        if !self.restore_managed_fields() || !self.release_services() {
+            self.wait(
+                WaitingOn::Observed,
+                "leftovers on Services to be given back",
+                None,
+                "then it is at rest",
+            );
+            return;
+        }
+        self.memory.originals.clear();
+        if workload.deleting {
+            return;
+        }
+        if !workload.paused {
+            self.event(
+                false,
+                "Unpaused",
+                "the Deployment is unpaused; nothing is held back any more".to_owned(),
+            );
+            self.memory.release = None;
+            self.enter(Phase::Idle);
+            self.wake(self.now);
+            return;
+        }
+        let active = self.active_sets();
+        let serves = match active.as_slice() {
+            [only] => Some(*only),
+            // Scaled to 0.
+            [] => self.stable_set(),
+            _ => None,
+        };
+        if serves.is_some_and(|set| same_template(&set.template, &workload.template)) {
+            // No pod is replaced: the template is the one its pods have.
+            self.emit(Effect::Unpause {
+                target: target(&workload.name, &workload.uid, &workload.resource_version),
+                template: workload.template.clone(),
+            });
+            self.wait(
+                WaitingOn::Observed,
+                "the Deployment to be unpaused, its template being stable's again",
+                None,
+                "then it is at rest",
+            );
+            return;
+        }
+        let print = fingerprint(&workload.template);
+        if let Some(rejected) = self
+            .memory
+            .rejected
+            .iter()
+            .find(|rejected| rejected.fingerprint == print)
+        {
+            let text = format!(
+                "another template: this one was rejected ({})",
+                rejected.entry.reason
+            );
+            self.wait(
+                WaitingOn::NewTemplate,
+                text,
+                None,
+                "push another template, revert it, or retry",
+            );
+            return;
+        }
+        // A finished release stays in memory until the next one takes its place.
+        let before = self.memory.release.take();
+        self.start(workload);
+        if self.memory.phase == Phase::RolledBack {
+            self.memory.release = before;
+        }
+    }
+}

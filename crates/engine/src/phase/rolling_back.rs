@@ -1,0 +1,257 @@
+//! RollingBack: weight 0, settle, drain, then the candidate goes, then the Services are given back.
+//!
+//! The first effect needs nothing but the API server. Only if stable has no ready endpoint does the
+//! weight stay, says so, and asks for `--force`.
+
+use crossfade_api::{Duration, HistoryEntry, Phase, RejectedEntry};
+
+use crate::effect::{Effect, SplitTo};
+use crate::memory::{Cause, KEPT_ENTRIES, Rejected};
+use crate::observed::Workload;
+use crate::report::WaitingOn;
+use crate::sides::count;
+use crate::step::{Pass, after};
+use crate::traffic::{Settled, target};
+
+impl Pass<'_> {
+    pub(crate) fn rolling_back(&mut self, workload: &Workload) {
+        self.enter(Phase::RollingBack);
+        self.remember_candidate_set();
+        self.remember_originals();
+        let Some(release) = self.memory.release.clone() else {
+            self.enter(Phase::Idle);
+            self.wake(self.now);
+            return;
+        };
+        let rollback = release.rollback.clone().unwrap_or_default();
+        // An unpaused workload must not meet a pinned Service (law 10): then there is no going back to
+        // stable alone, and the Services stay as their users wrote them. Nor is there anything to keep
+        // off once no candidate pod is left: giving the Services back must not be undone by a pin.
+        // And stable cannot take anything back once the Deployment itself has ended its pods, as an
+        // unpaused one did before it was paused again: then what the Deployment runs serves.
+        let lost = workload.replicas > 0
+            && workload.observed_generation >= workload.generation
+            && self.stable_set().is_none_or(|set| set.replicas == 0);
+        let split = if workload.paused && self.candidate_left() && !lost {
+            SplitTo::Stable {
+                hash: release.stable.hash.clone(),
+            }
+        } else {
+            SplitTo::Released
+        };
+        if !self.is_written(&split) {
+            let candidate_serves = self.candidate_ready() > 0 && release.weighted;
+            // Scaled to 0 stable has no pod because its user wants none.
+            let stable_down = self.stable_ready() == 0 && workload.replicas > 0;
+            if workload.paused && candidate_serves && stable_down && !rollback.force {
+                self.wait(
+                    WaitingOn::PodsReady,
+                    "a ready pod of stable: it has none, so the weight stays with the candidate",
+                    None,
+                    "abort --force takes the weight all the same",
+                );
+                return;
+            }
+            let (text, then) = if split == SplitTo::Released {
+                (
+                    "the Services to be given back",
+                    "then the release has ended",
+                )
+            } else {
+                (
+                    "the weight 0 to be written on every Service",
+                    "then settle and drain",
+                )
+            };
+            self.write_split(split);
+            self.wait(WaitingOn::Observed, text, None, then);
+            return;
+        }
+        if !self.restore_managed_fields() {
+            self.wait(
+                WaitingOn::Observed,
+                "managedFields of the Services to be put back",
+                None,
+                "then it goes on",
+            );
+            return;
+        }
+        // A Service that appeared in mid-release may have named a pod before it was pinned.
+        let served = release.weighted || self.candidate_in_endpoints();
+        if let Some(release) = self.memory.release.as_mut() {
+            release.weighted = served;
+        }
+        if served && !self.drained(&split) {
+            return;
+        }
+        if !self.candidate_removed() {
+            return;
+        }
+        // A creation that may still land late would serve unjudged from Services given back.
+        if let Some(until) = self.fence() {
+            self.wait(
+                WaitingOn::Fence,
+                "writes that may still land late; then it is looked again",
+                Some(until),
+                "then the release has ended",
+            );
+            return;
+        }
+        if !self.release_services() {
+            self.wait(
+                WaitingOn::Observed,
+                "the Services to be given back",
+                None,
+                "then the release has ended",
+            );
+            return;
+        }
+        self.rolled_back_now();
+    }
+
+    /// Settle, then drain. In a rollback settling never gives up.
+    fn drained(&mut self, split: &SplitTo) -> bool {
+        if let Some(until) = self.fence() {
+            // What lands meanwhile may give weight once more: the drain counts from after the fence.
+            if let Some(rollback) = self
+                .memory
+                .release
+                .as_mut()
+                .and_then(|release| release.rollback.as_mut())
+            {
+                rollback.clear_since = None;
+            }
+            self.wait(
+                WaitingOn::Fence,
+                "writes that may still land late; then every Service is read again",
+                Some(until),
+                "then settle and drain",
+            );
+            return false;
+        }
+        let now = self.now;
+        let began = self.memory.release.as_ref().is_some_and(|release| {
+            (release.rollback.as_ref()).is_some_and(|rollback| rollback.clear_since.is_some())
+        });
+        // Once the drain runs only the candidate's own endpoints count: pods of stable that come and go
+        // must not begin it anew.
+        let settled = match self.settled(split) {
+            Settled::NotYet(_) if began && !self.candidate_in_endpoints() => Settled::Yes,
+            settled => settled,
+        };
+        if let Settled::NotYet(why) = settled {
+            if let Some(rollback) = self
+                .memory
+                .release
+                .as_mut()
+                .and_then(|release| release.rollback.as_mut())
+            {
+                rollback.clear_since = None;
+            }
+            self.wait(
+                WaitingOn::Settle,
+                why,
+                None,
+                "it never gives up; abort needs nothing more from you",
+            );
+            return false;
+        }
+        let Some(release) = self.memory.release.as_mut() else {
+            return false;
+        };
+        let length = release.plan.settle_floor.saturating_add(release.plan.drain);
+        let Some(rollback) = release.rollback.as_mut() else {
+            return true;
+        };
+        let since = *rollback.clear_since.get_or_insert(now);
+        if self.elapsed(since, length) {
+            return true;
+        }
+        self.wait(
+            WaitingOn::Drain,
+            format!(
+                "proxies and open requests of the candidate ({})",
+                Duration::from_milliseconds(length)
+            ),
+            Some(after(since, length)),
+            "then its pods are deleted",
+        );
+        false
+    }
+
+    /// Takes the parallel Deployment away and waits until no pod of it is left undeleted.
+    fn candidate_removed(&mut self) -> bool {
+        for parallel in &self.seen.parallels {
+            if !parallel.deleting {
+                self.emit(Effect::DeleteParallel {
+                    target: target(&parallel.name, &parallel.uid, &parallel.resource_version),
+                });
+            }
+        }
+        let pods = count(self.candidate_pods().filter(|pod| !pod.deleting));
+        if self.candidate_left() {
+            self.wait(
+                WaitingOn::PodsGone,
+                format!("the candidate's pods to be deleted; {pods} are left"),
+                None,
+                "the garbage collector ends them; then the Services are given back",
+            );
+            return false;
+        }
+        true
+    }
+
+    fn rolled_back_now(&mut self) {
+        let now = self.now;
+        let Some(release) = self.memory.release.as_ref() else {
+            return;
+        };
+        let rollback = release.rollback.clone().unwrap_or_default();
+        let (outcome, rejected) = match rollback.cause {
+            Cause::Failed => ("rolled-back", true),
+            Cause::Aborted => ("aborted", true),
+            Cause::Superseded => ("superseded", false),
+            Cause::Interrupted => ("interrupted", false),
+        };
+        let history = HistoryEntry {
+            candidate: release.candidate.clone(),
+            images: release.images.clone(),
+            outcome: outcome.to_owned(),
+            reason: rollback.reason.clone(),
+            started_at: release.started_at,
+            ended_at: Some(now),
+            replaced_pods: release.replaced_pods.clone(),
+        };
+        if rejected {
+            let entry = Rejected {
+                fingerprint: release.fingerprint.clone(),
+                entry: RejectedEntry {
+                    candidate: release.candidate.clone(),
+                    images: release.images.clone(),
+                    reason: rollback.reason.clone(),
+                    at: Some(now),
+                },
+            };
+            self.memory
+                .rejected
+                .retain(|known| known.fingerprint != entry.fingerprint);
+            self.memory.rejected.insert(0, entry);
+            self.memory.rejected.truncate(KEPT_ENTRIES);
+        }
+        // One that appeared again after its end is not another release.
+        let again = |known: &HistoryEntry| {
+            known.candidate == history.candidate && known.started_at == history.started_at
+        };
+        if !self.memory.history.first().is_some_and(again) {
+            self.memory.history.insert(0, history);
+        }
+        self.memory.history.truncate(KEPT_ENTRIES);
+        self.event(
+            true,
+            "RolledBack",
+            format!("stable serves alone: {}", rollback.reason),
+        );
+        self.enter(Phase::RolledBack);
+        self.wake(now);
+    }
+}

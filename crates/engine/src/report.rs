@@ -1,0 +1,78 @@
+//! What a pass says: what it did and why, what it waits for, until when, and what then. Status,
+//! events, metrics, the command line and golden files all come from here.
+
+use crossfade_api::{Phase, RolloutStatus, StepState};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// What a pass says.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Report {
+    /// The status to show. `memory`, `observedGeneration` and condition times are filled in by
+    /// whoever writes it.
+    pub status: RolloutStatus,
+    pub phase: Phase,
+    pub state: Option<StepState>,
+    /// What happened in this pass that users should be told, in order.
+    pub events: Vec<Event>,
+    /// What it waits for now.
+    pub waiting: Option<Waiting>,
+}
+
+/// Something users should be told once.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Event {
+    /// Warning instead of Normal.
+    pub warning: bool,
+    /// PascalCase, stable.
+    pub reason: String,
+    pub message: String,
+}
+
+/// What a release waits for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Waiting {
+    pub on: WaitingOn,
+    /// In words, with numbers.
+    pub text: String,
+    /// The deadline; `None`: never.
+    pub until: Option<Timestamp>,
+    /// What happens at the deadline, or the way out of a wait without one.
+    pub then: String,
+}
+
+/// The kinds of waits. Each has a deadline in the design's table or says never by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum WaitingOn {
+    /// A mend by a person: the release cannot start or go on as things are.
+    Mend,
+    /// A write that may still land late.
+    Fence,
+    /// The API server to show what was written.
+    Observed,
+    /// Pods to become ready.
+    PodsReady,
+    /// Proxies and endpoints.
+    Settle,
+    /// The shortest stay.
+    Stay,
+    /// A clear verdict.
+    Verdict,
+    /// Metrics.
+    Data,
+    /// A person's approval.
+    Approval,
+    /// A person's `resume`.
+    Resume,
+    /// Open requests.
+    Drain,
+    /// Pods to end.
+    PodsGone,
+    /// A stage of the hand-over.
+    HandOver,
+    /// A new template, `retry` or a revert.
+    NewTemplate,
+}

@@ -1,0 +1,211 @@
+//! Which ReplicaSets, pods and Deployment are whose in this pass.
+
+use crossfade_api::Weight;
+
+use crate::memory::Side;
+use crate::observed::{Owner, Parallel, Pod, ReplicaSet, Workload};
+use crate::step::Pass;
+
+impl<'a> Pass<'a> {
+    /// The parallel Deployment of the release under way.
+    pub(crate) fn parallel(&self) -> Option<&'a Parallel> {
+        let release = self.memory.release.as_ref()?;
+        self.seen
+            .parallels
+            .iter()
+            .find(|parallel| parallel.name == release.parallel)
+    }
+
+    /// The candidate's ReplicaSet: the one remembered, else the one of the parallel Deployment.
+    pub(crate) fn candidate_set(&self) -> Option<&'a ReplicaSet> {
+        let release = self.memory.release.as_ref()?;
+        if let Some(side) = &release.set {
+            return self
+                .seen
+                .replica_sets
+                .iter()
+                .find(|set| set.uid == side.uid);
+        }
+        let parallel = self.parallel()?;
+        self.seen
+            .replica_sets
+            .iter()
+            .filter(|set| !set.deleting && set.owner == Owner::Parallel(parallel.uid.clone()))
+            .find(|set| crate::identity::same_template(&set.template, &parallel.template))
+    }
+
+    /// Stable's ReplicaSet.
+    pub(crate) fn stable_set(&self) -> Option<&'a ReplicaSet> {
+        let release = self.memory.release.as_ref()?;
+        self.seen
+            .replica_sets
+            .iter()
+            .find(|set| set.uid == release.stable.uid)
+    }
+
+    /// Pods of the candidate, those being deleted included.
+    pub(crate) fn candidate_pods(&self) -> impl Iterator<Item = &'a Pod> {
+        let seen = self.seen;
+        // The ReplicaSet may be gone before its pods are even marked for deletion.
+        let remembered = self
+            .memory
+            .release
+            .as_ref()
+            .and_then(|release| release.set.as_ref());
+        let uid = remembered
+            .map(|side| side.uid.clone())
+            .or_else(|| self.candidate_set().map(|set| set.uid.clone()));
+        seen.pods
+            .iter()
+            .filter(move |pod| Some(&pod.replica_set) == uid.as_ref())
+    }
+
+    /// Whether anything of a candidate is left that runs or could start pods. ReplicaSets and pods of a
+    /// parallel Deployment outlive it until the garbage collector comes, and may never have been seen
+    /// while it was there.
+    pub(crate) fn candidate_left(&self) -> bool {
+        let known = |uid: &str| self.seen.replica_sets.iter().any(|set| set.uid == uid);
+        let stable = self
+            .memory
+            .release
+            .as_ref()
+            .map(|release| release.stable.uid.as_str());
+        !self.seen.parallels.is_empty()
+            || self.candidate_pods().any(|pod| !pod.deleting)
+            || self
+                .seen
+                .replica_sets
+                .iter()
+                .any(|set| matches!(set.owner, Owner::Parallel(_)))
+            || self.seen.pods.iter().any(|pod| {
+                !pod.deleting
+                    && Some(pod.replica_set.as_str()) != stable
+                    && !known(&pod.replica_set)
+            })
+    }
+
+    /// Pods of stable, those being deleted included.
+    pub(crate) fn stable_pods(&self) -> impl Iterator<Item = &'a Pod> {
+        let seen = self.seen;
+        let uid = self
+            .memory
+            .release
+            .as_ref()
+            .map(|release| release.stable.uid.clone());
+        seen.pods
+            .iter()
+            .filter(move |pod| Some(&pod.replica_set) == uid.as_ref())
+    }
+
+    /// The candidate's hash, from its ReplicaSet or from memory.
+    pub(crate) fn candidate_hash(&self) -> Option<String> {
+        self.candidate_set()
+            .map(|set| set.hash.clone())
+            .or_else(|| {
+                self.memory
+                    .release
+                    .as_ref()?
+                    .set
+                    .as_ref()
+                    .map(|side| side.hash.clone())
+            })
+    }
+
+    /// Remembers the candidate's ReplicaSet when it is first seen; its identity must outlive the
+    /// parallel Deployment.
+    pub(crate) fn remember_candidate_set(&mut self) {
+        let Some(set) = self.candidate_set() else {
+            return;
+        };
+        let side = Side {
+            name: set.name.clone(),
+            uid: set.uid.clone(),
+            hash: set.hash.clone(),
+            images: crate::identity::images(&set.template),
+        };
+        if let Some(release) = self.memory.release.as_mut()
+            && release.set.is_none()
+        {
+            release.set = Some(side);
+        }
+    }
+
+    /// Ready pods of a side. Whether endpoints name them is `settled`'s to say: before its first weight
+    /// a side has none.
+    pub(crate) fn ready(pods: impl Iterator<Item = &'a Pod>) -> u32 {
+        count(pods.filter(|pod| in_service(pod)))
+    }
+
+    pub(crate) fn candidate_ready(&self) -> u32 {
+        Self::ready(self.candidate_pods())
+    }
+
+    pub(crate) fn stable_ready(&self) -> u32 {
+        Self::ready(self.stable_pods())
+    }
+
+    /// The share the ready pods of both sides give when a plain Service selects both.
+    pub(crate) fn share_of_pods(&self) -> Weight {
+        let candidate = self.candidate_ready();
+        crate::safety::real_share(candidate, self.stable_ready())
+    }
+
+    /// ReplicaSets of the workload with pods: what serves.
+    pub(crate) fn active_sets(&self) -> Vec<&'a ReplicaSet> {
+        self.seen
+            .own_replica_sets()
+            .filter(|set| set.replicas > 0 || set.status_replicas > 0)
+            .collect()
+    }
+
+    /// Notes which pods have been judged and which of those are gone since (law 4).
+    pub(crate) fn note_judged_pods(&mut self) {
+        let serving: Vec<(String, String)> = self
+            .candidate_pods()
+            .filter(|pod| in_service(pod))
+            .map(|pod| (pod.uid.clone(), pod.name.clone()))
+            .collect();
+        let present: Vec<String> = self
+            .candidate_pods()
+            .filter(|pod| !pod.deleting)
+            .map(|pod| pod.uid.clone())
+            .collect();
+        let Some(release) = self.memory.release.as_mut() else {
+            return;
+        };
+        let lost: Vec<String> = release
+            .judged_pods
+            .iter()
+            .filter(|(uid, _)| !present.contains(uid))
+            .map(|(uid, _)| uid.clone())
+            .collect();
+        for uid in lost {
+            if let Some(name) = release.judged_pods.remove(&uid)
+                && release.replaced_pods.len() < 100
+            {
+                release.replaced_pods.push(name);
+            }
+        }
+        release.judged_pods.extend(serving);
+    }
+}
+
+/// Ready, and not on its way out.
+pub(crate) fn in_service(pod: &Pod) -> bool {
+    pod.ready && !pod.deleting && !pod.finished
+}
+
+pub(crate) fn count<T>(items: impl Iterator<Item = T>) -> u32 {
+    u32::try_from(items.count()).unwrap_or(u32::MAX)
+}
+
+/// The revision a ReplicaSet taken over now must get: one more than any the workload has had.
+pub(crate) fn next_revision(workload: &Workload, sets: &[ReplicaSet]) -> u64 {
+    sets.iter()
+        .filter(|set| matches!(set.owner, Owner::Workload | Owner::Rollout))
+        .map(|set| set.revision)
+        .chain([workload.revision])
+        .max()
+        .unwrap_or(0)
+        .saturating_add(1)
+}

@@ -1,0 +1,584 @@
+//! From what users wrote to the one plan that is carried out. Field by field the first of these
+//! that speaks wins: the Rollout's spec, the annotations, the named policy, the policy `default` of
+//! the namespace, the one of the cluster, the default built in.
+
+use std::collections::BTreeMap;
+
+use crossfade_api::{
+    AnalysisSource, AnalysisSpec, ApprovalThen, BlueGreen, Duration, Inconclusive, NoDataThen,
+    PodMetrics, PolicyTraffic, RolloutPolicySpec, RolloutSpec, Step, Strategy, Weight, annotations,
+};
+use serde::{Deserialize, Serialize};
+
+/// The plan of a release: every question answered.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Plan {
+    pub steps: Vec<PlannedStep>,
+    pub min_replicas: u32,
+    /// Milliseconds, as every length below.
+    pub warm: u64,
+    pub settle_floor: u64,
+    pub drain: u64,
+    pub progress_deadline: u64,
+    /// The Service the shares are about; `None`: all.
+    pub service: Option<String>,
+    pub analysis: Analysis,
+}
+
+/// One step, resolved.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum PlannedStep {
+    /// A share of traffic and its shortest stay in milliseconds.
+    Weight { weight: Weight, stay: u64 },
+    /// A person's word; the timeout in milliseconds.
+    Approval {
+        timeout: Option<u64>,
+        then: ApprovalThen,
+    },
+}
+
+/// The analysis, resolved.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Analysis {
+    /// Counters of the pods are judged; otherwise their health alone.
+    pub scrape: bool,
+    pub pods: PodMetrics,
+    /// Milliseconds.
+    pub interval: u64,
+    pub min_requests: u32,
+    /// Milliseconds.
+    pub no_data_limit: u64,
+    pub no_data_then: NoDataThen,
+    pub inconclusive: Inconclusive,
+    pub alpha: f64,
+}
+
+/// A plan, or why there is none.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Validated {
+    pub plan: Plan,
+    /// Field → where it came from.
+    pub sources: BTreeMap<String, String>,
+    /// Each names field, value and mend; with any, no release starts.
+    pub problems: Vec<String>,
+}
+
+/// The policies of a namespace and of the cluster, by name.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Policies {
+    pub namespaced: BTreeMap<String, RolloutPolicySpec>,
+    pub cluster: BTreeMap<String, RolloutPolicySpec>,
+}
+
+/// The name of the policy that applies without being named.
+const DEFAULT_POLICY: &str = "default";
+/// Stay of a step that names none.
+const DEFAULT_STAY: u64 = 60_000;
+
+/// Resolves the plan. Never fails: what is wrong stands in `problems`, and the rest is resolved as
+/// far as it goes, so that `crossfade plan` can show it.
+#[must_use]
+pub fn validate(
+    spec: &RolloutSpec,
+    annotations: &BTreeMap<String, String>,
+    policies: &Policies,
+) -> Validated {
+    let mut problems = Vec::new();
+    let mut layers = vec![(
+        "spec".to_owned(),
+        RolloutPolicySpec {
+            strategy: spec.strategy.clone(),
+            warm: spec.warm,
+            traffic: spec.traffic.clone().map(|traffic| PolicyTraffic {
+                settle: traffic.settle,
+                drain: traffic.drain,
+            }),
+            analysis: spec.analysis.clone(),
+            progress_deadline: spec.progress_deadline,
+        },
+    )];
+    layers.push((
+        "annotations".to_owned(),
+        from_annotations(annotations, &mut problems),
+    ));
+    if let Some(name) = annotations.get(annotations::POLICY) {
+        match (policies.namespaced.get(name), policies.cluster.get(name)) {
+            (Some(policy), _) => layers.push((format!("RolloutPolicy {name}"), policy.clone())),
+            (None, Some(policy)) => layers.push((format!("ClusterRolloutPolicy {name}"), policy.clone())),
+            (None, None) => problems.push(format!(
+                "annotation {}: \"{name}\" is neither a RolloutPolicy of this namespace nor a ClusterRolloutPolicy; create one or correct the name",
+                annotations::POLICY
+            )),
+        }
+    }
+    if let Some(policy) = policies.namespaced.get(DEFAULT_POLICY) {
+        layers.push((format!("RolloutPolicy {DEFAULT_POLICY}"), policy.clone()));
+    }
+    if let Some(policy) = policies.cluster.get(DEFAULT_POLICY) {
+        layers.push((
+            format!("ClusterRolloutPolicy {DEFAULT_POLICY}"),
+            policy.clone(),
+        ));
+    }
+    let mut resolver = Resolver {
+        layers: &layers,
+        sources: BTreeMap::new(),
+    };
+    let plan = resolver.plan(spec, &mut problems);
+    Validated {
+        plan,
+        sources: resolver.sources,
+        problems,
+    }
+}
+
+fn from_annotations(
+    annotations: &BTreeMap<String, String>,
+    problems: &mut Vec<String>,
+) -> RolloutPolicySpec {
+    let mut layer = RolloutPolicySpec::default();
+    match annotations
+        .get(annotations::STRATEGY)
+        .map(|text| text.trim())
+    {
+        None | Some("canary") => {}
+        Some("blue-green") => {
+            layer.strategy = Some(Strategy {
+                canary: None,
+                blue_green: Some(BlueGreen::default()),
+            });
+        }
+        Some(other) => problems.push(format!(
+            "annotation {}: \"{other}\" is not a strategy; write canary",
+            annotations::STRATEGY
+        )),
+    }
+    if let Some(text) = annotations.get(annotations::STEPS) {
+        match annotations::parse_steps(text) {
+            Ok(steps) => {
+                let strategy = layer.strategy.get_or_insert_default();
+                strategy.canary.get_or_insert_default().steps = Some(steps);
+            }
+            Err(error) => problems.push(error.to_string()),
+        }
+    }
+    if let Some(text) = annotations.get(annotations::ANALYSIS) {
+        let source = match text.trim() {
+            "pods" => Some(AnalysisSource::Pods),
+            "none" => Some(AnalysisSource::None),
+            other => {
+                problems.push(format!(
+                    "annotation {}: \"{other}\" is not a source; write pods or none",
+                    annotations::ANALYSIS
+                ));
+                None
+            }
+        };
+        layer.analysis = Some(AnalysisSpec {
+            source,
+            ..AnalysisSpec::default()
+        });
+    }
+    layer
+}
+
+struct Resolver<'a> {
+    layers: &'a [(String, RolloutPolicySpec)],
+    sources: BTreeMap<String, String>,
+}
+
+impl Resolver<'_> {
+    /// The first layer that speaks, else the default built in; notes which it was.
+    fn first<T: Clone>(
+        &mut self,
+        field: &str,
+        get: impl Fn(&RolloutPolicySpec) -> Option<T>,
+        built_in: T,
+    ) -> T {
+        let found = self
+            .layers
+            .iter()
+            .find_map(|(name, layer)| get(layer).map(|value| (name.clone(), value)));
+        let (source, value) = found.unwrap_or_else(|| ("built in".to_owned(), built_in));
+        self.sources.insert(field.to_owned(), source);
+        value
+    }
+
+    fn plan(&mut self, spec: &RolloutSpec, problems: &mut Vec<String>) -> Plan {
+        let canary = |layer: &RolloutPolicySpec| layer.strategy.clone()?.canary;
+        let blue_green = self.first(
+            "strategy",
+            |layer| {
+                layer
+                    .strategy
+                    .as_ref()
+                    .map(|strategy| strategy.blue_green.is_some())
+            },
+            false,
+        );
+        if blue_green {
+            problems.push(format!(
+                "strategy blue-green (from {}) is not carried out by this version; use canary",
+                self.sources.get("strategy").map_or("", String::as_str)
+            ));
+        }
+        let steps = self.first("steps", |layer| canary(layer)?.steps, built_in_steps());
+        let steps = planned(&steps, problems);
+        let analysis = self.analysis(problems);
+        Plan {
+            steps,
+            min_replicas: self.first("minReplicas", |layer| canary(layer)?.min_replicas, 1),
+            warm: self.length("warm", |layer| layer.warm, 300_000),
+            settle_floor: self.length(
+                "settle.floor",
+                |layer| layer.traffic.clone()?.settle?.floor,
+                3000,
+            ),
+            drain: self.length(
+                "drain.atLeast",
+                |layer| layer.traffic.clone()?.drain?.at_least,
+                5000,
+            ),
+            progress_deadline: self.length(
+                "progressDeadline",
+                |layer| layer.progress_deadline,
+                600_000,
+            ),
+            service: spec
+                .traffic
+                .as_ref()
+                .and_then(|traffic| traffic.service.clone()),
+            analysis,
+        }
+    }
+
+    fn length(
+        &mut self,
+        field: &str,
+        get: impl Fn(&RolloutPolicySpec) -> Option<Duration>,
+        built_in: u64,
+    ) -> u64 {
+        self.first(field, get, Duration::from_milliseconds(built_in))
+            .milliseconds()
+    }
+
+    fn analysis(&mut self, problems: &mut Vec<String>) -> Analysis {
+        let source = self.first(
+            "analysis.source",
+            |layer| layer.analysis.as_ref()?.source,
+            AnalysisSource::Pods,
+        );
+        if source == AnalysisSource::Prometheus {
+            problems.push("analysis.source: \"prometheus\" is not carried out by this version; use pods or none".to_owned());
+        }
+        let interval = self.length(
+            "analysis.interval",
+            |layer| layer.analysis.as_ref()?.interval,
+            15_000,
+        );
+        if interval < 1000 {
+            problems.push(format!(
+                "analysis.interval: \"{interval}ms\" is under a second; write 1s or more"
+            ));
+        }
+        let alpha = self.first(
+            "analysis.alpha",
+            |layer| layer.analysis.as_ref()?.alpha,
+            0.01,
+        );
+        if !(0.000_001..=0.5).contains(&alpha) {
+            problems.push(format!("analysis.alpha: \"{alpha}\" is not a chance from 0.000001 to 0.5; write for example 0.01"));
+        }
+        let pods = |field: &str| format!("analysis.pods.{field}");
+        Analysis {
+            scrape: source == AnalysisSource::Pods,
+            pods: PodMetrics {
+                port: self.first(
+                    &pods("port"),
+                    |layer| layer.analysis.as_ref()?.pods.as_ref()?.port.map(Some),
+                    None,
+                ),
+                path: self.first(
+                    &pods("path"),
+                    |layer| {
+                        layer
+                            .analysis
+                            .as_ref()?
+                            .pods
+                            .as_ref()?
+                            .path
+                            .clone()
+                            .map(Some)
+                    },
+                    None,
+                ),
+                requests: self.first(
+                    &pods("requests"),
+                    |layer| {
+                        layer
+                            .analysis
+                            .as_ref()?
+                            .pods
+                            .as_ref()?
+                            .requests
+                            .clone()
+                            .map(Some)
+                    },
+                    None,
+                ),
+                code_label: self.first(
+                    &pods("codeLabel"),
+                    |layer| {
+                        layer
+                            .analysis
+                            .as_ref()?
+                            .pods
+                            .as_ref()?
+                            .code_label
+                            .clone()
+                            .map(Some)
+                    },
+                    None,
+                ),
+                errors: self.first(
+                    &pods("errors"),
+                    |layer| {
+                        layer
+                            .analysis
+                            .as_ref()?
+                            .pods
+                            .as_ref()?
+                            .errors
+                            .clone()
+                            .map(Some)
+                    },
+                    None,
+                ),
+            },
+            interval: interval.max(1000),
+            min_requests: self.first(
+                "analysis.minRequests",
+                |layer| layer.analysis.as_ref()?.min_requests,
+                100,
+            ),
+            no_data_limit: self.length(
+                "analysis.noData.limit",
+                |layer| layer.analysis.as_ref()?.no_data.as_ref()?.limit,
+                1_800_000,
+            ),
+            no_data_then: self.first(
+                "analysis.noData.then",
+                |layer| layer.analysis.as_ref()?.no_data.as_ref()?.then,
+                NoDataThen::Rollback,
+            ),
+            inconclusive: self.first(
+                "analysis.inconclusive",
+                |layer| layer.analysis.as_ref()?.inconclusive,
+                Inconclusive::Advance,
+            ),
+            alpha,
+        }
+    }
+}
+
+/// 5 %, 20 % and 50 % for two minutes each.
+fn built_in_steps() -> Vec<Step> {
+    [500, 2000, 5000]
+        .into_iter()
+        .map(|points| Step {
+            weight: Weight::from_basis_points(points),
+            stay: Some(Duration::from_seconds(120)),
+            approval: None,
+        })
+        .collect()
+}
+
+fn planned(steps: &[Step], problems: &mut Vec<String>) -> Vec<PlannedStep> {
+    let mut planned = Vec::new();
+    for (index, step) in steps.iter().enumerate() {
+        match (step.weight, &step.approval) {
+            (Some(weight), None) => planned.push(PlannedStep::Weight {
+                weight,
+                stay: step.stay.map_or(DEFAULT_STAY, Duration::milliseconds),
+            }),
+            (None, Some(approval)) => {
+                if step.stay.is_some() {
+                    problems.push(format!(
+                        "strategy.canary.steps[{index}].for goes with weight only; write approval.timeout"
+                    ));
+                }
+                planned.push(PlannedStep::Approval {
+                    timeout: approval.timeout.map(Duration::milliseconds),
+                    then: approval.then.unwrap_or_default(),
+                });
+            }
+            _ => problems.push(format!(
+                "strategy.canary.steps[{index}] needs exactly one of weight and approval"
+            )),
+        }
+    }
+    if steps.is_empty() {
+        problems.push("strategy.canary.steps is empty; leave it out for the default or name at least one step".to_owned());
+    }
+    planned
+}
+
+impl Plan {
+    /// The share of step `index`; one past the last, the warm stay, has everything. An approval keeps
+    /// the share of the step before it.
+    #[must_use]
+    pub fn weight_at(&self, index: u32) -> Weight {
+        let index = index as usize;
+        if index >= self.steps.len() {
+            return Weight::FULL;
+        }
+        self.steps
+            .iter()
+            .take(index + 1)
+            .rev()
+            .find_map(|step| match step {
+                PlannedStep::Weight { weight, .. } => Some(*weight),
+                PlannedStep::Approval { .. } => None,
+            })
+            .unwrap_or(Weight::ZERO)
+    }
+
+    /// Index of the warm stay.
+    #[must_use]
+    pub fn warm_index(&self) -> u32 {
+        u32::try_from(self.steps.len()).unwrap_or(u32::MAX)
+    }
+
+    /// Each step in words, the share that pods give beside the one asked for.
+    #[must_use]
+    pub fn describe(&self, replicas: u32) -> Vec<String> {
+        let mut lines: Vec<String> = self
+            .steps
+            .iter()
+            .map(|step| match step {
+                PlannedStep::Weight { weight, stay } => {
+                    let size = crate::safety::candidate_size(*weight, replicas, self.min_replicas);
+                    let real = if *weight == Weight::FULL {
+                        Weight::FULL
+                    } else {
+                        crate::safety::real_share(size, replicas)
+                    };
+                    format!(
+                        "{weight} for {}: {size} of {} pods, a real share of {real}",
+                        Duration::from_milliseconds(*stay),
+                        size + replicas
+                    )
+                }
+                PlannedStep::Approval {
+                    timeout: Some(timeout),
+                    then,
+                } => format!(
+                    "approval for {}, then {}",
+                    Duration::from_milliseconds(*timeout),
+                    if *then == ApprovalThen::Abort {
+                        "abort"
+                    } else {
+                        "advance"
+                    }
+                ),
+                PlannedStep::Approval { timeout: None, .. } => "approval, for ever".to_owned(),
+            })
+            .collect();
+        lines.push(format!(
+            "100% for {} with stable standing by, then hand-over",
+            Duration::from_milliseconds(self.warm)
+        ));
+        lines
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn annotated(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+        pairs
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+            .collect()
+    }
+
+    #[test]
+    fn the_first_that_speaks_wins() {
+        let policies = Policies {
+            namespaced: BTreeMap::from([
+                (
+                    "careful".to_owned(),
+                    RolloutPolicySpec {
+                        warm: Some(Duration::from_seconds(600)),
+                        ..RolloutPolicySpec::default()
+                    },
+                ),
+                (
+                    "default".to_owned(),
+                    RolloutPolicySpec {
+                        warm: Some(Duration::from_seconds(1)),
+                        progress_deadline: Some(Duration::from_seconds(90)),
+                        ..RolloutPolicySpec::default()
+                    },
+                ),
+            ]),
+            cluster: BTreeMap::new(),
+        };
+        let annotations = annotated(&[
+            (annotations::STRATEGY, "canary"),
+            (annotations::POLICY, "careful"),
+            (annotations::STEPS, "10%"),
+        ]);
+        let validated = validate(&RolloutSpec::default(), &annotations, &policies);
+        assert_eq!(validated.problems, Vec::<String>::new());
+        assert_eq!(validated.plan.warm, 600_000);
+        assert_eq!(validated.plan.progress_deadline, 90_000);
+        assert_eq!(validated.plan.steps.len(), 1);
+        assert_eq!(validated.sources["warm"], "RolloutPolicy careful");
+        assert_eq!(validated.sources["steps"], "annotations");
+        assert_eq!(
+            validated.sources["progressDeadline"],
+            "RolloutPolicy default"
+        );
+        assert_eq!(validated.sources["drain.atLeast"], "built in");
+    }
+
+    #[test]
+    fn problems_name_field_value_and_mend() {
+        let annotations = annotated(&[
+            (annotations::STRATEGY, "bluegreen"),
+            (annotations::POLICY, "none-such"),
+            (annotations::STEPS, "5%, 200%"),
+            (annotations::ANALYSIS, "datadog"),
+        ]);
+        let problems = validate(&RolloutSpec::default(), &annotations, &Policies::default())
+            .problems
+            .join("\n");
+        for part in [
+            "\"bluegreen\" is not a strategy; write canary",
+            "none-such",
+            "entry 2 of crossfade.dev/steps",
+            "\"datadog\" is not a source",
+        ] {
+            assert!(problems.contains(part), "{part} in {problems}");
+        }
+        let blue_green = annotated(&[(annotations::STRATEGY, "blue-green")]);
+        let problems =
+            validate(&RolloutSpec::default(), &blue_green, &Policies::default()).problems;
+        assert_eq!(problems.len(), 1, "{problems:?}");
+    }
+
+    #[test]
+    fn an_approval_keeps_the_share_before_it() {
+        let annotations = annotated(&[(annotations::STEPS, "approval, 20%, approval, 50%")]);
+        let plan = validate(&RolloutSpec::default(), &annotations, &Policies::default()).plan;
+        let shares: Vec<String> = (0..5)
+            .map(|index| plan.weight_at(index).to_string())
+            .collect();
+        assert_eq!(shares, ["0%", "20%", "20%", "50%", "100%"]);
+    }
+}

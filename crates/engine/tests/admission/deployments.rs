@@ -1,0 +1,399 @@
+//! The gate and the backstop behind it: template changes, unpausing, opting out, native passage.
+
+use crossfade_api::Phase;
+use crossfade_engine::admit::{Hook, Live, needs_live};
+use serde_json::{Value, json};
+
+use super::*;
+
+#[test]
+fn a_changed_template_is_stored_paused_whatever_the_phase() {
+    for phase in [None, Some(Phase::Idle), Some(Phase::RolledBack)]
+        .into_iter()
+        .chain(UNDER_WAY.map(Some))
+    {
+        let live = live(phase, &[set("app:1", 4)]);
+        let (stored, _) = applied(
+            ask(Hook::Gate, ANN, &web("app:1"), &web("app:2"), &live),
+            &web("app:2"),
+        );
+        assert_eq!(stored["spec"]["paused"], json!(true), "{phase:?}");
+        assert_eq!(stored["spec"]["template"], template("app:2"));
+        assert!(allowed(&ask(
+            Hook::Backstop,
+            ANN,
+            &web("app:1"),
+            &stored,
+            &live
+        )));
+        assert!(needs_live(
+            Hook::Gate,
+            ANN,
+            US,
+            &web("app:2"),
+            &web("app:1")
+        ));
+    }
+}
+
+#[test]
+fn what_changes_no_template_is_nobodys_business() {
+    for new in [
+        web("app:1"),
+        with(web("app:1"), "/spec/replicas", json!(9)),
+        with(web("app:1"), "/metadata/labels", json!({"a": "b"})),
+    ] {
+        for hook in [Hook::Gate, Hook::Backstop] {
+            assert!(!needs_live(hook, ANN, US, &new, &web("app:1")));
+            assert!(allowed(&ask(hook, ANN, &web("app:1"), &new, &idle())));
+        }
+    }
+    let bare = |image| {
+        without(
+            web(image),
+            "/metadata/annotations",
+            "crossfade.dev/strategy",
+        )
+    };
+    for hook in [Hook::Gate, Hook::Backstop] {
+        assert!(!needs_live(hook, ANN, US, &bare("app:2"), &bare("app:1")));
+        assert!(allowed(&ask(
+            hook,
+            ANN,
+            &bare("app:1"),
+            &bare("app:2"),
+            &idle()
+        )));
+    }
+}
+
+#[test]
+fn opting_in_together_with_a_template_is_gated() {
+    let old = without(
+        web("app:1"),
+        "/metadata/annotations",
+        "crossfade.dev/strategy",
+    );
+    let live = live(None, &[set("app:1", 4)]);
+    let (stored, _) = applied(
+        ask(Hook::Gate, ANN, &old, &web("app:2"), &live),
+        &web("app:2"),
+    );
+    assert_eq!(stored["spec"]["paused"], json!(true));
+}
+
+#[test]
+fn a_put_without_paused_does_not_unpause() {
+    let old = paused(web("app:2"));
+    for phase in UNDER_WAY {
+        let live = live(Some(phase), &[set("app:1", 4)]);
+        let answer = ask(Hook::Gate, ANN, &old, &web("app:2"), &live);
+        let (stored, warnings) = applied(answer, &web("app:2"));
+        assert_eq!(stored["spec"]["paused"], json!(true), "{phase:?}");
+        assert!(warnings.contains("spec.paused stays true"), "{warnings}");
+        let message = refused(ask(Hook::Backstop, ANN, &old, &web("app:2"), &live));
+        assert!(message.contains("break-glass"), "{message}");
+    }
+}
+
+#[test]
+fn a_person_may_unpause_what_serves_anyway() {
+    for phase in [None, Some(Phase::Idle), Some(Phase::RolledBack)] {
+        let live = live(phase, &[set("app:1", 4), set("app:0", 0)]);
+        for hook in [Hook::Gate, Hook::Backstop] {
+            let answer = ask(hook, ANN, &paused(web("app:1")), &web("app:1"), &live);
+            assert!(allowed(&answer), "{phase:?} {answer:?}");
+        }
+        // A gated or rejected template is another matter.
+        let answer = ask(Hook::Gate, ANN, &paused(web("app:2")), &web("app:2"), &live);
+        let (stored, _) = applied(answer, &web("app:2"));
+        assert_eq!(stored["spec"]["paused"], json!(true), "{phase:?}");
+        refused(ask(
+            Hook::Backstop,
+            ANN,
+            &paused(web("app:2")),
+            &web("app:2"),
+            &live,
+        ));
+    }
+}
+
+#[test]
+fn ours_may_unpause_but_not_change_a_template_on_the_way() {
+    let live = live(Some(Phase::HandingOver), &[set("app:2", 4)]);
+    let old = paused(web("app:2"));
+    for hook in [Hook::Gate, Hook::Backstop] {
+        assert!(!needs_live(hook, US, US, &web("app:2"), &old));
+        assert!(allowed(&ask(hook, US, &old, &web("app:2"), &live)));
+    }
+    // A later webhook changed the image in our own unpause.
+    let message = refused(ask(Hook::Backstop, US, &old, &web("zzz:1"), &live));
+    assert!(
+        message.contains("a webhook that runs after the gate"),
+        "{message}"
+    );
+}
+
+#[test]
+fn a_later_webhook_cannot_walk_round_the_gate() {
+    // A label-only write of a user; `zzz` changes the image after the gate was skipped.
+    let message = refused(ask(
+        Hook::Backstop,
+        ANN,
+        &web("app:1"),
+        &web("zzz:1"),
+        &idle(),
+    ));
+    assert!(message.contains("break-glass"), "{message}");
+    // In a pushed template the change comes with the pause: stored, and judged as stored.
+    assert!(allowed(&ask(
+        Hook::Backstop,
+        ANN,
+        &web("app:1"),
+        &paused(web("zzz:1")),
+        &idle()
+    )));
+}
+
+#[test]
+fn rollout_undo_drops_annotations_and_gets_them_back() {
+    for phase in [
+        Some(Phase::Idle),
+        Some(Phase::Warm),
+        Some(Phase::RolledBack),
+    ] {
+        let live = live(phase, &[set("app:1", 4)]);
+        for annotations in [json!({"team": "old"}), Value::Null] {
+            let mut undone = with(web("app:0"), "/metadata/annotations", annotations);
+            if undone["metadata"]["annotations"].is_null() {
+                undone = without(undone, "/metadata", "annotations");
+            }
+            let (stored, warnings) =
+                applied(ask(Hook::Gate, ANN, &web("app:1"), &undone, &live), &undone);
+            let annotations = &stored["metadata"]["annotations"];
+            assert_eq!(annotations["crossfade.dev/strategy"], json!("canary"));
+            assert_eq!(annotations["crossfade.dev/steps"], json!("5%, 50%"));
+            assert_ne!(
+                annotations["team"],
+                json!("shop"),
+                "other people's annotations are theirs"
+            );
+            assert_eq!(stored["spec"]["paused"], json!(true));
+            assert!(
+                warnings.contains("opt out in a write of its own"),
+                "{warnings}"
+            );
+            assert!(allowed(&ask(
+                Hook::Backstop,
+                ANN,
+                &web("app:1"),
+                &stored,
+                &live
+            )));
+        }
+    }
+}
+
+#[test]
+fn undo_with_a_null_map_of_annotations() {
+    let undone = with(web("app:0"), "/metadata/annotations", Value::Null);
+    let (stored, _) = applied(
+        ask(Hook::Gate, ANN, &web("app:1"), &undone, &idle()),
+        &undone,
+    );
+    assert_eq!(
+        stored["metadata"]["annotations"]["crossfade.dev/strategy"],
+        json!("canary")
+    );
+}
+
+#[test]
+fn a_bypass_is_not_put_back() {
+    let old = with(
+        web("app:1"),
+        "/metadata/annotations/crossfade.dev~1bypass",
+        json!("incident"),
+    );
+    let undone = with(web("app:0"), "/metadata/annotations", json!({}));
+    let (stored, _) = applied(ask(Hook::Gate, ANN, &old, &undone, &idle()), &undone);
+    assert!(
+        stored["metadata"]["annotations"]
+            .get("crossfade.dev/bypass")
+            .is_none()
+    );
+}
+
+#[test]
+fn opting_out_is_a_write_of_its_own_at_rest() {
+    let out = |image| {
+        without(
+            web(image),
+            "/metadata/annotations",
+            "crossfade.dev/strategy",
+        )
+    };
+    for hook in [Hook::Gate, Hook::Backstop] {
+        for phase in [None, Some(Phase::Idle)] {
+            let live = live(phase, &[set("app:1", 4)]);
+            assert!(
+                allowed(&ask(hook, ANN, &web("app:1"), &out("app:1"), &live)),
+                "{phase:?}"
+            );
+        }
+        for phase in UNDER_WAY.into_iter().chain([Phase::RolledBack]) {
+            let live = live(Some(phase), &[set("app:1", 4)]);
+            let message = refused(ask(hook, ANN, &web("app:1"), &out("app:1"), &live));
+            assert!(
+                message.contains(phase.as_str()) && message.contains("then opt out"),
+                "{message}"
+            );
+        }
+    }
+}
+
+#[test]
+fn opting_out_does_not_let_a_gated_template_go() {
+    // Idle, but a template is gated: dropping opt-in and pause in one write would roll it out.
+    let out = without(
+        web("app:2"),
+        "/metadata/annotations",
+        "crossfade.dev/strategy",
+    );
+    let old = paused(web("app:2"));
+    let (stored, _) = applied(ask(Hook::Gate, ANN, &old, &out, &idle()), &out);
+    assert_eq!(stored["spec"]["paused"], json!(true));
+    refused(ask(Hook::Backstop, ANN, &old, &out, &idle()));
+}
+
+#[test]
+fn nothing_to_judge_against_passes_natively() {
+    let scaled = |image| with(web(image), "/spec/replicas", json!(0));
+    let native = |old: &Value, new: &Value, live: &Live| {
+        let answer = ask(Hook::Gate, ANN, old, new, live);
+        let (stored, warnings) = applied(answer, new);
+        assert_eq!(&stored, new);
+        assert!(warnings.contains("passes natively"), "{warnings}");
+        assert!(allowed(&ask(Hook::Backstop, ANN, old, new, live)));
+    };
+    native(
+        &scaled("app:1"),
+        &scaled("app:2"),
+        &live(Some(Phase::Idle), &[]),
+    );
+    // Never available, or not for a minute.
+    let down = with(web("app:1"), "/status", json!({"replicas": 4}));
+    native(&down, &web("app:2"), &idle());
+    let since = |time: &str| json!({"replicas": 4, "conditions": [{"type": "Available", "status": "False", "lastTransitionTime": time}]});
+    let old = with(web("app:1"), "/status", since("2026-01-01T11:58:59Z"));
+    native(&old, &web("app:2"), &idle());
+    let fresh = with(web("app:1"), "/status", since("2026-01-01T11:59:30Z"));
+    let (stored, _) = applied(
+        ask(Hook::Gate, ANN, &fresh, &web("app:2"), &idle()),
+        &web("app:2"),
+    );
+    assert_eq!(
+        stored["spec"]["paused"],
+        json!(true),
+        "half a minute is no outage yet"
+    );
+    // Not in a release, and not for a rejected template.
+    for phase in UNDER_WAY.into_iter().chain([Phase::RolledBack]) {
+        let live = live(Some(phase), &[]);
+        let (stored, _) = applied(
+            ask(Hook::Gate, ANN, &down, &web("app:2"), &live),
+            &web("app:2"),
+        );
+        assert_eq!(stored["spec"]["paused"], json!(true), "{phase:?}");
+    }
+    // A template that waits gated stays gated.
+    let gated = paused(down);
+    let (stored, _) = applied(
+        ask(Hook::Gate, ANN, &gated, &web("app:2"), &idle()),
+        &web("app:2"),
+    );
+    assert_eq!(stored["spec"]["paused"], json!(true));
+}
+
+#[test]
+fn a_native_rollout_that_moves_is_waited_for_and_a_stuck_one_replaced() {
+    let live = live(Some(Phase::Idle), &[set("app:1", 4), set("app:2", 1)]);
+    let moved = |time: &str| json!({"availableReplicas": 4, "conditions": [{"type": "Progressing", "status": "True", "lastUpdateTime": time}]});
+    let moving = with(web("app:2"), "/status", moved("2026-01-01T11:59:30Z"));
+    for hook in [Hook::Gate, Hook::Backstop] {
+        let message = refused(ask(hook, ANN, &moving, &web("app:3"), &live));
+        assert!(message.contains("try again"), "{message}");
+    }
+    let stuck = with(web("app:2"), "/status", moved("2026-01-01T11:58:30Z"));
+    for hook in [Hook::Gate, Hook::Backstop] {
+        assert!(allowed(&ask(hook, ANN, &stuck, &web("app:3"), &live)));
+    }
+}
+
+#[test]
+fn gate_and_backstop_that_disagree_refuse() {
+    // Available pods came back between the two: the backstop decides again on what is live now.
+    let old = with(web("app:1"), "/status", json!({"replicas": 4}));
+    assert!(allowed(&ask(Hook::Gate, ANN, &old, &web("app:2"), &idle())));
+    refused(ask(
+        Hook::Backstop,
+        ANN,
+        &web("app:1"),
+        &web("app:2"),
+        &idle(),
+    ));
+    // A release began between the two.
+    refused(ask(
+        Hook::Backstop,
+        ANN,
+        &old,
+        &web("app:2"),
+        &live(Some(Phase::Preparing), &[]),
+    ));
+}
+
+#[test]
+fn a_bypass_counts_in_the_write_that_brings_it() {
+    let bypass = |image, why: &str| {
+        with(
+            web(image),
+            "/metadata/annotations/crossfade.dev~1bypass",
+            json!(why),
+        )
+    };
+    let answer = ask(
+        Hook::Gate,
+        ANN,
+        &web("app:1"),
+        &bypass("app:2", "incident 7"),
+        &idle(),
+    );
+    let (stored, warnings) = applied(answer, &bypass("app:2", "incident 7"));
+    assert!(stored["spec"].get("paused").is_none());
+    assert!(warnings.contains("incident 7"), "{warnings}");
+    assert!(allowed(&ask(
+        Hook::Backstop,
+        ANN,
+        &web("app:1"),
+        &bypass("app:2", "incident 7"),
+        &idle()
+    )));
+    // Left over in Git, or empty, or in a release it means nothing.
+    for (old, new, phase) in [
+        (
+            bypass("app:1", "incident 7"),
+            bypass("app:2", "incident 7"),
+            Phase::Idle,
+        ),
+        (web("app:1"), bypass("app:2", ""), Phase::Idle),
+        (web("app:1"), bypass("app:2", "incident 7"), Phase::Warm),
+        (
+            web("app:1"),
+            bypass("app:2", "incident 7"),
+            Phase::RolledBack,
+        ),
+    ] {
+        let live = live(Some(phase), &[set("app:1", 4)]);
+        let (stored, _) = applied(ask(Hook::Gate, ANN, &old, &new, &live), &new);
+        assert_eq!(stored["spec"]["paused"], json!(true), "{phase:?}");
+    }
+}

@@ -1,0 +1,21 @@
+//! The planner against a small model of a cluster: golden scenarios, crashes at every effect,
+//! random worlds, and admission.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test says by a panic what went wrong"
+)]
+
+mod controllers;
+mod laws;
+mod objects;
+mod random;
+mod run;
+mod scenarios;
+mod script;
+mod tell;
+mod view;
+mod world;

@@ -1,0 +1,191 @@
+//! One test per file in `tests/scenarios`: the script runs, its report equals the golden one, and a
+//! crash at any effect leads to the same end. `UPDATE_GOLDEN=1` rewrites the golden reports;
+//! `CRASHES=all` breaks off every effect in every way.
+
+use std::path::PathBuf;
+
+use crate::run::{FAULTS, Run};
+use crate::script;
+
+fn folder() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/scenarios")
+}
+
+/// After the script: does it come to rest?
+const REST: i64 = 2 * 3_600_000;
+
+fn finish(run: &mut Run) {
+    let until = run.world.now + REST;
+    run.advance(until);
+}
+
+fn report(run: &Run) -> String {
+    format!("{}\n{}\n", run.log, run.end())
+}
+
+pub fn scenario(name: &str) {
+    let text =
+        std::fs::read_to_string(folder().join(format!("{name}.txt"))).expect("the script is there");
+    let mut calm = script::run(&text, None);
+    let report = report(&calm);
+    if let Ok(only) = std::env::var("SHOW_SCENARIO")
+        && only == name
+    {
+        println!("{report}");
+    }
+    assert!(
+        calm.violations.is_empty(),
+        "{name}: {:#?}\n{report}",
+        calm.violations
+    );
+    let golden = folder().join(format!("{name}.golden"));
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        std::fs::write(&golden, &report).expect("the golden report can be written");
+    } else {
+        let wanted = std::fs::read_to_string(&golden).unwrap_or_default();
+        let differs = wanted
+            .lines()
+            .zip(report.lines())
+            .position(|(left, right)| left != right);
+        assert!(
+            wanted == report,
+            "{name}: differs from {} from line {:?} on; it is now\n{report}",
+            golden.display(),
+            differs.map(|line| line + 1)
+        );
+    }
+    if std::env::var_os("SKIP_CRASHES").is_some() {
+        return;
+    }
+    let effects = calm.effects;
+    finish(&mut calm);
+    // When the memory goes, earlier or later, decides how often it has to begin again.
+    let forgetful = text.contains("lose-memory");
+    let end_of = |run: &Run| match run.end().split_once("\nrelease ") {
+        Some((end, _)) if forgetful => end.to_owned(),
+        _ => run.end(),
+    };
+    let end = end_of(&calm);
+    // Every effect with two of the faults, each time others; with all of them on request.
+    let all = std::env::var("CRASHES").is_ok_and(|which| which == "all");
+    for at in 0..effects {
+        for (number, fault) in FAULTS.into_iter().enumerate() {
+            if !all && number % 3 != at % 3 {
+                continue;
+            }
+            let mut run = script::run(&text, Some((at, fault)));
+            finish(&mut run);
+            assert!(
+                run.violations.is_empty(),
+                "{name}, {fault:?} at effect {at}: {:#?}\n{}",
+                run.violations,
+                run.log
+            );
+            assert_eq!(
+                end,
+                end_of(&run),
+                "{name}, {fault:?} at effect {at} ends otherwise\n{}",
+                run.log
+            );
+        }
+    }
+}
+
+macro_rules! scenarios {
+    ($($name:ident)*) => {
+        $(#[test] fn $name() { scenario(stringify!($name)); })*
+
+        #[test]
+        fn every_file_is_run() {
+            let mut files: Vec<String> = std::fs::read_dir(folder())
+                .expect("the folder is there")
+                .filter_map(|entry| entry.ok()?.file_name().to_str()?.strip_suffix(".txt").map(str::to_owned))
+                .collect();
+            files.sort();
+            let mut named = vec![$(stringify!($name).to_owned()),*];
+            named.sort();
+            assert_eq!(files, named);
+        }
+    };
+}
+
+scenarios! {
+    abort_behind_fence
+    abort_first_step
+    abort_handing_over
+    abort_preparing
+    abort_scaling
+    abort_second_step
+    abort_stable_gone
+    abort_warm
+    approval
+    approval_first
+    approval_timeout_abort
+    approval_timeout_advance
+    bad_errors_then_fixed
+    candidate_deleted_in_handover
+    crash_loop
+    crash_while_serving
+    deleted
+    deleted_in_handover
+    git_revert_to_history
+    grow_in_handover
+    late_candidate
+    memory_lost_after_transfer
+    memory_lost_before_transfer
+    memory_lost_before_unpause
+    memory_lost_in_step
+    memory_lost_while_parking
+    no_data_rollback
+    no_data_stay
+    no_metrics_judged
+    no_service
+    no_service_abort
+    parallel_deleted_by_somebody
+    pause_resume
+    pause_while_scaling
+    promote
+    promote_full_in_preparing
+    promote_full_without_data
+    promote_step
+    promote_with_history
+    push_new_in_handingover
+    push_new_in_preparing
+    push_new_in_rolledback
+    push_new_in_rollingback
+    push_new_in_step
+    push_new_in_warm
+    push_stable_in_handingover
+    push_stable_in_preparing
+    push_stable_in_rolledback
+    push_stable_in_rollingback
+    push_stable_in_step
+    push_stable_in_warm
+    quota
+    raw_template
+    recreated
+    refused_blue_green
+    refused_foreign_service
+    refused_no_port
+    refused_paused_in_manifest
+    refused_recreate
+    refused_two_active
+    rejected_is_held
+    retry
+    scale_in_steps
+    scale_to_zero
+    scale_to_zero_handover
+    scale_to_zero_warm
+    service_appears_in_step
+    service_appears_scaling
+    service_rewritten_by_git
+    short_once_in_warm
+    short_three_times
+    shrink_in_handover
+    stable_short
+    two_services
+    unpaused_between_park_and_transfer
+    unpaused_by_somebody
+    unpaused_in_handover
+    unpaused_in_warm
+}

@@ -1,0 +1,449 @@
+//! The language of the scenario files: one command a line, `#` begins a remark.
+
+use crossfade_api::{Action, ControlSpec, Phase, RolloutSpec};
+use crossfade_engine::validated::{Policies, validate};
+use serde_json::json;
+
+use crate::run::{Fault, Run};
+use crate::world::{Manner, Millis, World, template};
+
+/// Longest wait for a phase.
+const PATIENCE: Millis = 4 * 3_600_000;
+
+/// Runs a scenario; with a crash, `expect` is left out: only laws and the end count.
+pub fn run(text: &str, crash: Option<(usize, Fault)>) -> Run {
+    let mut spec = json!({"warm": "1m", "strategy": {"canary": {"steps": [{"weight": 20, "for": "30s"}, {"weight": 50, "for": "30s"}]}}});
+    let mut annotations = std::collections::BTreeMap::new();
+    let mut world = World::new(4);
+    let mut rest = Vec::new();
+    for line in text
+        .lines()
+        .map(|line| line.split('#').next().unwrap_or_default().trim())
+        .filter(|line| !line.is_empty())
+    {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        match words.as_slice() {
+            ["replicas", number] if rest.is_empty() => world.web().replicas = parse(number),
+            ["service", name] if rest.is_empty() => world.add_service(name),
+            ["spec", ..] if rest.is_empty() => {
+                let more: serde_json::Value = serde_json::from_str(line.trim_start_matches("spec"))
+                    .unwrap_or_else(|error| panic!("{line}: {error}"));
+                for (key, value) in more.as_object().expect("an object") {
+                    spec[key] = value.clone();
+                }
+            }
+            ["annotation", key, value @ ..] if rest.is_empty() => {
+                annotations.insert((*key).to_owned(), value.join(" "));
+            }
+            _ => rest.push((line, words)),
+        }
+    }
+    let spec: RolloutSpec =
+        serde_json::from_value(spec).unwrap_or_else(|error| panic!("spec: {error}"));
+    let mut run = Run::new(world, validate(&spec, &annotations, &Policies::default()));
+    run.advance(10_000);
+    run.world.now = 0;
+    for pod in &mut run.world.pods {
+        pod.ready_since = 0;
+    }
+    run.log.clear();
+    run.effects = 0;
+    run.crash = crash;
+    for (line, words) in rest {
+        if !line.starts_with("expect") {
+            run.say(line);
+        }
+        command(&mut run, line, &words, crash.is_none());
+    }
+    run
+}
+
+fn parse<T: std::str::FromStr>(text: &str) -> T {
+    text.parse()
+        .unwrap_or_else(|_| panic!("\"{text}\" is not a number"))
+}
+
+fn length(text: &str) -> Millis {
+    let length: crossfade_api::Duration = text
+        .parse()
+        .unwrap_or_else(|error| panic!("{text}: {error}"));
+    i64::try_from(length.milliseconds()).expect("a length")
+}
+
+fn command(run: &mut Run, line: &str, words: &[&str], strict: bool) {
+    match words {
+        ["wait", time] => {
+            let until = run.world.now + length(time);
+            run.advance(until);
+            return;
+        }
+        ["until", phase, state @ ..] => {
+            until(run, phase, state.first().copied(), strict);
+            return;
+        }
+        ["expect", rest @ ..] => {
+            if strict {
+                expect(run, line, rest);
+            }
+            return;
+        }
+        ["push", image] => run.world.push(template(image)),
+        ["push-raw", image] => run.world.push(raw(image)),
+        ["command", rest @ ..] => control(run, rest),
+        ["scale", number] => run.world.edit(|web| web.replicas = parse(number)),
+        ["image", image, manner @ ..] => {
+            let mut known = run.world.manner(image);
+            for word in manner {
+                match word.split_once('=').unwrap_or((word, "")) {
+                    ("crash", _) => known.crash = true,
+                    ("never", _) => known.start = None,
+                    ("start", time) => known.start = Some(length(time)),
+                    ("errors", share) => {
+                        known.errors = parse::<u64>(share.trim_end_matches('%')) * 10
+                    }
+                    other => panic!("{other:?} in {line}"),
+                }
+            }
+            run.world
+                .manners
+                .insert((*image).to_owned(), Manner { ..known });
+        }
+        ["pod-fails", side, count] => pods_fail(run, side, parse(count)),
+        ["pod-crashes", "candidate"] => {
+            let pods = run.candidate_pods();
+            let uid = pods.first().expect("a candidate pod").uid.clone();
+            let pod = run
+                .world
+                .pods
+                .iter_mut()
+                .find(|pod| pod.uid == uid)
+                .expect("it is there");
+            pod.ready = false;
+            pod.ready_at = None;
+            pod.restarts = 1;
+            pod.trouble = Some(crossfade_engine::observed::PodTrouble {
+                container: "app".to_owned(),
+                reason: "CrashLoopBackOff".to_owned(),
+                message: "exit code 1".to_owned(),
+            });
+        }
+        ["metrics", "off"] => run.world.metrics = false,
+        ["metrics", "on"] => run.world.metrics = true,
+        ["rate", number] => run.world.rate = parse(number),
+        ["quota", "none"] => run.world.quota = None,
+        ["quota", number] => run.world.quota = Some(parse(number)),
+        ["fence", time] => run.world.fence = Some(run.world.now + length(time)),
+        ["service-appears", name] => run.world.add_service(name),
+        ["service-goes", name] => run.world.services.retain(|service| service.name != *name),
+        ["service-rewritten", name] => {
+            let rv = run.world.rv();
+            let service = run
+                .world
+                .services
+                .iter_mut()
+                .find(|service| service.name == *name)
+                .expect("a Service of that name");
+            (service.hash, service.held, service.rv) = (None, None, rv);
+            service.fields = json!([{"manager": "argocd", "operation": "Apply", "fieldsV1": {"f:spec": {"f:selector": {}}}}]);
+        }
+        ["service-foreign", name] => {
+            let service = run
+                .world
+                .services
+                .iter_mut()
+                .find(|service| service.name == *name)
+                .expect("a Service of that name");
+            service.refusal = Some("it also selects pods of others (db-0)".to_owned());
+        }
+        ["lose-memory"] => {
+            run.memory = crossfade_engine::Memory::default();
+        }
+        ["unpause"] => {
+            run.lawless = true;
+            run.world.edit(|web| web.paused = false);
+        }
+        ["pause-by-manifest"] => run.world.edit(|web| {
+            web.paused = true;
+            web.paused_by_manifest = Some("argocd".to_owned());
+        }),
+        ["recreate-strategy"] => run.world.edit(|web| web.rolling_update = false),
+        ["no-port", image] => {
+            let mut bare = template(image);
+            bare["metadata"]["annotations"] = serde_json::Value::Null;
+            run.world.push(bare);
+        }
+        ["second-active", image] => {
+            // A native rollout that was stopped half-way, before the opt-in.
+            run.world.manners.insert(
+                (*image).to_owned(),
+                Manner {
+                    start: None,
+                    crash: false,
+                    errors: 0,
+                },
+            );
+            run.world.edit(|web| web.template = template(image));
+        }
+        ["delete-workload"] => {
+            run.lawless = true;
+            run.world.delete_workload();
+        }
+        ["create-workload", image] => {
+            run.lawless = true;
+            run.world.create_workload(4, image);
+        }
+        ["opt-out"] => run.world.edit(|web| web.strategy_annotation = None),
+        ["opt-in"] => run
+            .world
+            .edit(|web| web.strategy_annotation = Some("canary".to_owned())),
+        ["pass"] => {
+            run.pass();
+            return;
+        }
+        ["until-stage", effect] => {
+            stage(run, effect, strict);
+            return;
+        }
+        ["delete-candidate"] => {
+            let set = run
+                .memory
+                .release
+                .as_ref()
+                .and_then(|release| release.set.clone())
+                .unwrap_or_default()
+                .uid;
+            for pod in run.candidate_pods() {
+                run.excuse(&pod.uid);
+            }
+            run.world.sets.retain(|known| known.uid != set);
+            run.world.doomed.push((run.world.now + 1000, set));
+        }
+        ["ghost-parallel", image] => {
+            let web = run.world.web().clone();
+            let (uid, rv) = (run.world.id("par"), run.world.rv());
+            let name = run
+                .memory
+                .release
+                .as_ref()
+                .map(|release| release.parallel.clone())
+                .unwrap_or_default();
+            run.world.parallels.push(crate::world::Dep {
+                name,
+                uid,
+                rv,
+                paused: false,
+                replicas: 1,
+                template: template(image),
+                candidate: "c0".to_owned(),
+                originals: None,
+                history_limit: 0,
+                revision: 0,
+                ..web
+            });
+        }
+        ["delete-parallel"] => {
+            let uid = run
+                .world
+                .parallels
+                .first()
+                .expect("a parallel Deployment")
+                .uid
+                .clone();
+            run.world.delete_parallel(&uid);
+        }
+        _ => panic!("unknown command: {line}"),
+    }
+    run.settle();
+}
+
+fn raw(image: &str) -> serde_json::Value {
+    let mut raw = template(image);
+    raw["spec"]["fieldFromTheFuture"] = json!({"deep": [1, {"nothing": null}]});
+    raw["spec"]["containers"][0]["resizePolicyOfTomorrow"] = json!("Swap");
+    raw
+}
+
+fn control(run: &mut Run, words: &[&str]) {
+    let action = match words.first().copied() {
+        Some("promote") => Action::Promote,
+        Some("pause") => Action::Pause,
+        Some("resume") => Action::Resume,
+        Some("abort") => Action::Abort,
+        Some("retry") => Action::Retry,
+        Some("undo") => Action::Undo,
+        other => panic!("{other:?} is no action"),
+    };
+    let author = crossfade_api::Author {
+        user: "ann".to_owned(),
+        at: "now".to_owned(),
+    };
+    let mut control = ControlSpec {
+        id: None,
+        candidate: None,
+        step: None,
+        action,
+        full: None,
+        force: None,
+        revision: None,
+        reason: None,
+        author: Some(author),
+    };
+    for word in &words[1..] {
+        match word.split_once('=').unwrap_or((word, "")) {
+            ("full", _) => control.full = Some(true),
+            ("force", _) => control.force = Some(true),
+            ("id", id) => control.id = Some(id.to_owned()),
+            ("step", step) => control.step = Some(parse(step)),
+            ("candidate", candidate) => control.candidate = Some(candidate.to_owned()),
+            other => panic!("{other:?} in a command"),
+        }
+    }
+    run.world.generation += 1;
+    run.world.control = Some(control);
+}
+
+fn pods_fail(run: &mut Run, side: &str, count: usize) {
+    let pods = if side == "candidate" {
+        run.candidate_pods()
+    } else {
+        run.stable_pods()
+    };
+    for pod in pods.into_iter().take(count) {
+        run.excuse(&pod.uid);
+        let gone = run.world.now + run.world.grace;
+        if let Some(known) = run.world.pods.iter_mut().find(|known| known.uid == pod.uid) {
+            known.gone_at = Some(gone);
+        }
+    }
+}
+
+fn at(run: &Run, phase: &str, state: Option<&str>) -> bool {
+    let there = run.memory.phase.as_str() == phase;
+    let release = run.memory.release.as_ref();
+    there
+        && state.is_none_or(|wanted| {
+            release.is_some_and(|release| match wanted.strip_prefix("step") {
+                Some(step) => release.step == parse::<u32>(step),
+                None => format!("{:?}", release.state) == wanted,
+            })
+        })
+}
+
+fn until(run: &mut Run, phase: &str, state: Option<&str>, strict: bool) {
+    let late = run.world.now + PATIENCE;
+    // Stages of the hand-over are shorter than a moment: pass by pass.
+    while !at(run, phase, state) && run.world.now < late {
+        if run.pass() {
+            continue;
+        }
+        run.tick_quietly(late);
+    }
+    assert!(
+        !strict || run.world.now < late,
+        "never came to {phase} {state:?}:\n{}",
+        run.log
+    );
+}
+
+/// Pass by pass until the next one asks for that effect.
+fn stage(run: &mut Run, effect: &str, strict: bool) {
+    let late = run.world.now + PATIENCE;
+    while !run.asks_for(effect) && run.world.now < late {
+        if !run.pass() {
+            run.tick_quietly(late);
+        }
+    }
+    assert!(
+        !strict || run.world.now < late,
+        "never asked for {effect}:\n{}",
+        run.log
+    );
+}
+
+fn expect(run: &Run, line: &str, words: &[&str]) {
+    let web = run.world.workload.as_ref();
+    let holds = match words {
+        ["phase", phase] => {
+            run.memory.phase == Phase::Idle && *phase == "Idle"
+                || run.memory.phase.as_str() == *phase
+        }
+        ["serves", image] => {
+            run.world.services.iter().all(|service| {
+                !service.endpoints.is_empty()
+                    && run
+                        .world
+                        .pods
+                        .iter()
+                        .filter(|pod| service.endpoints.contains(&pod.uid))
+                        .all(|pod| pod.image == *image)
+            }) && run
+                .world
+                .pods
+                .iter()
+                .filter(|pod| pod.gone_at.is_none())
+                .all(|pod| pod.image == *image)
+        }
+        ["rest"] => {
+            let services = run.world.services.iter().all(|service| {
+                service.hash.is_none()
+                    && service.held.is_none()
+                    && !service.fields.to_string().contains("\"crossfade\"")
+            });
+            let parked = run
+                .world
+                .sets
+                .iter()
+                .any(|set| set.own == crate::world::Own::Rollout);
+            services
+                && !parked
+                && run.world.parallels.is_empty()
+                && run.world.kept.is_empty()
+                && web.is_none_or(|web| !web.paused)
+                && run.memory.release.is_none()
+                && run.memory.originals.is_empty()
+        }
+        ["outcome", outcome] => run
+            .memory
+            .history
+            .first()
+            .is_some_and(|entry| entry.outcome == *outcome),
+        ["control", outcome] => run
+            .memory
+            .control
+            .as_ref()
+            .is_some_and(|control| control.outcome == *outcome),
+        ["raw"] => {
+            let wanted = raw("app:2");
+            let web = web.is_some_and(|web| web.template == wanted);
+            let serving = run
+                .world
+                .sets
+                .iter()
+                .find(|set| set.replicas > 0)
+                .map(|set| {
+                    let mut template = set.template.clone();
+                    if let Some(labels) = template["metadata"]["labels"].as_object_mut() {
+                        labels.remove("pod-template-hash");
+                    }
+                    template
+                });
+            web && serving == Some(wanted)
+        }
+        ["pods", number] => {
+            run.world
+                .pods
+                .iter()
+                .filter(|pod| pod.gone_at.is_none())
+                .count()
+                == parse::<usize>(number)
+        }
+        ["log", ..] => run
+            .log
+            .split_whitespace()
+            .collect::<Vec<_>>()
+            .join(" ")
+            .contains(&words[1..].join(" ")),
+        _ => panic!("unknown: {line}"),
+    };
+    assert!(holds, "{line} does not hold:\n{}\n{}", run.log, run.end());
+}

@@ -1,0 +1,524 @@
+//! A cluster small enough to reason about: objects, time, and what the API server does with an effect.
+//!
+//! Knows Kubernetes, not Crossfade: what the controllers do with the objects stands in `controllers`,
+//! what the planner gets to see in `view`.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crossfade_api::ControlSpec;
+use crossfade_engine::Effect;
+use crossfade_engine::effect::{ServiceWrite, SplitTo, Target};
+use crossfade_engine::observed::KeptTemplate;
+use crossfade_judge::Tick;
+use serde_json::{Value, json};
+
+pub use crate::objects::{Dep, Manner, Own, PodState, Set, Svc};
+
+/// Milliseconds since the scenario began.
+pub type Millis = i64;
+
+#[derive(Clone, Debug)]
+pub struct World {
+    pub now: Millis,
+    pub counter: u64,
+    /// Grows with every change that moves no resourceVersion.
+    pub moves: u64,
+    pub names: u64,
+    pub generation: i64,
+    pub control: Option<ControlSpec>,
+    pub workload: Option<Dep>,
+    pub parallels: Vec<Dep>,
+    pub sets: Vec<Set>,
+    pub pods: Vec<PodState>,
+    pub services: Vec<Svc>,
+    pub kept: Vec<KeptTemplate>,
+    /// Deployments and pods whose owner is gone: collected then.
+    pub doomed: Vec<(Millis, String)>,
+    pub manners: BTreeMap<String, Manner>,
+    pub fence: Option<Millis>,
+    pub quota: Option<usize>,
+    pub metrics: bool,
+    pub rate: u64,
+    pub ticks: Vec<Tick>,
+    pub tick_number: u64,
+    pub next_tick: Millis,
+    /// Somebody asks the pods for their metrics.
+    pub feeding: bool,
+    pub answered: BTreeMap<String, Millis>,
+    pub error_rest: u64,
+    /// Requests the candidate under way has answered.
+    pub judged_requests: u64,
+    pub judged_candidate: String,
+    /// Endpoints follow pods this much later.
+    pub lag: Millis,
+    pub grace: Millis,
+}
+
+/// What became of a write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    Done,
+    Conflict,
+}
+
+pub const ROLLOUT_UID: &str = "rollout-uid";
+pub const OURSELVES: &str = "crossfade";
+
+pub fn template(image: &str) -> Value {
+    json!({
+        "metadata": {"labels": {"app": "web"}, "annotations": {"prometheus.io/port": "8080"}, "creationTimestamp": null},
+        "spec": {"containers": [{"name": "app", "image": image}]},
+    })
+}
+
+/// The template as the Deployment controller compares it.
+fn plain(value: &Value) -> Value {
+    match value {
+        Value::Object(map) => map
+            .iter()
+            .filter(|(key, value)| !value.is_null() && *key != "pod-template-hash")
+            .map(|(key, value)| (key.clone(), plain(value)))
+            .collect(),
+        Value::Array(list) => list.iter().map(plain).collect(),
+        other => other.clone(),
+    }
+}
+
+pub fn same(left: &Value, right: &Value) -> bool {
+    plain(left) == plain(right)
+}
+
+pub fn image(template: &Value) -> String {
+    template["spec"]["containers"][0]["image"]
+        .as_str()
+        .unwrap_or_default()
+        .to_owned()
+}
+
+pub fn hash(template: &Value) -> String {
+    let mut sum: u32 = 2_166_136_261;
+    for byte in plain(template).to_string().bytes() {
+        sum = (sum ^ u32::from(byte)).wrapping_mul(16_777_619);
+    }
+    let tag = image(template).replace([':', '.'], "");
+    format!("{tag}{:02x}", sum % 256)
+}
+
+impl World {
+    pub fn new(replicas: u32) -> Self {
+        Self {
+            now: 0,
+            counter: 0,
+            moves: 0,
+            names: 0,
+            generation: 1,
+            control: None,
+            workload: None,
+            parallels: Vec::new(),
+            sets: Vec::new(),
+            pods: Vec::new(),
+            services: Vec::new(),
+            kept: Vec::new(),
+            doomed: Vec::new(),
+            manners: BTreeMap::new(),
+            fence: None,
+            quota: None,
+            metrics: true,
+            rate: 1200,
+            ticks: Vec::new(),
+            tick_number: 0,
+            next_tick: 5000,
+            feeding: false,
+            answered: BTreeMap::new(),
+            error_rest: 0,
+            judged_requests: 0,
+            judged_candidate: String::new(),
+            lag: 1000,
+            grace: 2000,
+        }
+        .with_workload(replicas)
+    }
+
+    fn with_workload(mut self, replicas: u32) -> Self {
+        self.create_workload(replicas, "app:1");
+        self
+    }
+
+    pub fn create_workload(&mut self, replicas: u32, image: &str) {
+        let uid = self.id("web");
+        let rv = self.rv();
+        self.workload = Some(Dep {
+            name: "web".to_owned(),
+            uid,
+            rv,
+            generation: 1,
+            observed: 0,
+            deleting: false,
+            replicas,
+            paused: false,
+            template: template(image),
+            strategy_annotation: Some("canary".to_owned()),
+            rolling_update: true,
+            paused_by_manifest: None,
+            surge: 1,
+            unavailable: 1,
+            revision: 0,
+            history_limit: 10,
+            candidate: String::new(),
+            originals: None,
+            status_replicas: 0,
+            failure: None,
+        });
+    }
+
+    pub fn id(&mut self, kind: &str) -> String {
+        self.counter += 1;
+        format!("{kind}-{}", self.counter)
+    }
+
+    pub fn rv(&mut self) -> u64 {
+        self.counter += 1;
+        self.counter
+    }
+
+    pub fn web(&mut self) -> &mut Dep {
+        self.workload.as_mut().expect("there is a workload")
+    }
+
+    /// Somebody writes the workload's spec.
+    pub fn edit(&mut self, change: impl FnOnce(&mut Dep)) {
+        let rv = self.rv();
+        let web = self.web();
+        change(web);
+        web.generation += 1;
+        web.rv = rv;
+    }
+
+    /// A template is pushed through the gate.
+    pub fn push(&mut self, template: Value) {
+        self.edit(|web| {
+            if web.strategy_annotation.is_some() && !same(&web.template, &template) {
+                web.paused = true;
+            }
+            web.template = template;
+        });
+    }
+
+    pub fn add_service(&mut self, name: &str) {
+        let uid = self.id("svc");
+        let rv = self.rv();
+        self.services.push(Svc {
+            name: name.to_owned(),
+            uid,
+            rv,
+            hash: None,
+            held: None,
+            fields: json!([{"manager": "kubectl", "operation": "Apply", "fieldsV1": {"f:spec": {"f:selector": {}}}}]),
+            endpoints: BTreeSet::new(),
+            pending: None,
+            refusal: None,
+            publish_not_ready: false,
+            created: self.now,
+        });
+    }
+
+    pub fn manner(&self, image: &str) -> Manner {
+        self.manners.get(image).cloned().unwrap_or(Manner {
+            start: Some(3000),
+            crash: false,
+            errors: 0,
+        })
+    }
+
+    /// A time the world moves by itself at, after now.
+    pub fn next_event(&self) -> Option<Millis> {
+        let pods = self
+            .pods
+            .iter()
+            .flat_map(|pod| [pod.ready_at.filter(|_| !pod.ready), pod.gone_at]);
+        let services = self
+            .services
+            .iter()
+            .map(|service| service.pending.as_ref().map(|(at, _)| *at));
+        pods.chain(services)
+            .chain(self.doomed.iter().map(|(at, _)| Some(*at)))
+            .chain([self.fence, Some(self.next_tick).filter(|_| self.feeding)])
+            .flatten()
+            .filter(|at| *at > self.now)
+            .min()
+    }
+
+    /// What the API server does with one effect.
+    pub fn apply(&mut self, effect: &Effect, cut_short: bool) -> Answer {
+        match effect {
+            Effect::Split { services, to } => {
+                let mut answer = Answer::Done;
+                for write in services {
+                    if self.point(write, to, cut_short) == Answer::Conflict {
+                        answer = Answer::Conflict;
+                    }
+                }
+                answer
+            }
+            Effect::RestoreManagedFields {
+                service,
+                managed_fields,
+            } => {
+                let rv = self.rv();
+                match self
+                    .services
+                    .iter_mut()
+                    .find(|known| is(&known.uid, known.rv, service))
+                {
+                    Some(known) => {
+                        known.fields.clone_from(managed_fields);
+                        known.rv = rv;
+                        Answer::Done
+                    }
+                    None => Answer::Conflict,
+                }
+            }
+            Effect::KeepTemplate {
+                name,
+                candidate,
+                hash,
+                template,
+            } => {
+                if self.kept.iter().any(|kept| kept.name == *name) {
+                    return Answer::Done;
+                }
+                let uid = self.id("kept");
+                self.kept.push(KeptTemplate {
+                    name: name.clone(),
+                    uid,
+                    candidate: candidate.clone(),
+                    hash: hash.clone(),
+                    template: template.clone(),
+                });
+                Answer::Done
+            }
+            Effect::DropKeptTemplate { target } => {
+                let before = self.kept.len();
+                self.kept.retain(|kept| kept.uid != target.uid);
+                if self.kept.len() < before {
+                    Answer::Done
+                } else {
+                    Answer::Conflict
+                }
+            }
+            Effect::CreateParallel(new) => {
+                if self.parallels.iter().any(|known| known.name == new.name) {
+                    return Answer::Done;
+                }
+                let uid = self.id("par");
+                let rv = self.rv();
+                let web = self.web().clone();
+                self.parallels.push(Dep {
+                    name: new.name.clone(),
+                    uid,
+                    rv,
+                    generation: 1,
+                    observed: 0,
+                    paused: false,
+                    replicas: new.replicas,
+                    template: new.template.clone(),
+                    candidate: new.candidate.clone(),
+                    originals: Some(new.originals.clone()),
+                    history_limit: 0,
+                    revision: 0,
+                    status_replicas: 0,
+                    ..web
+                });
+                Answer::Done
+            }
+            Effect::ScaleParallel { target, to, .. } => {
+                self.parallel(target, |parallel| parallel.replicas = *to)
+            }
+            Effect::PauseParallel { target } => {
+                self.parallel(target, |parallel| parallel.paused = true)
+            }
+            Effect::DeleteParallel { target } => {
+                if !self.parallels.iter().any(|known| known.uid == target.uid) {
+                    return Answer::Conflict;
+                }
+                self.delete_parallel(&target.uid.clone());
+                Answer::Done
+            }
+            Effect::OrphanParallel { target } => {
+                let at = self.now + 1000;
+                let rv = self.rv();
+                let known = self
+                    .parallels
+                    .iter_mut()
+                    .find(|known| is(&known.uid, known.rv, target) && !known.deleting);
+                let Some(known) = known else {
+                    return Answer::Conflict;
+                };
+                known.deleting = true;
+                known.rv = rv;
+                self.doomed.push((at, target.uid.clone()));
+                Answer::Done
+            }
+            Effect::DeleteReplicaSet { target } => {
+                let before = self.sets.len();
+                self.sets.retain(|set| !is(&set.uid, set.rv, target));
+                if self.sets.len() < before {
+                    Answer::Done
+                } else {
+                    Answer::Conflict
+                }
+            }
+            Effect::Park { target, .. } => {
+                let web = Own::Deployment(self.web().uid.clone());
+                self.set(target, |set| {
+                    let owned = set.own == web;
+                    if owned {
+                        set.own = Own::Rollout;
+                    }
+                    owned
+                })
+            }
+            Effect::Transfer {
+                target,
+                replicas,
+                maximum,
+                revision,
+                ..
+            } => {
+                let web = Own::Deployment(self.web().uid.clone());
+                self.set(target, |set| {
+                    let owned = set.own != Own::Nobody;
+                    if owned {
+                        set.own = web;
+                        set.generation += i64::from(set.replicas != *replicas);
+                        set.replicas = *replicas;
+                        set.desired = *replicas;
+                        set.maximum = *maximum;
+                        set.revision = *revision;
+                    }
+                    owned
+                })
+            }
+            Effect::ScaleReplicaSet { target, to, .. } => self.set(target, |set| {
+                set.generation += i64::from(set.replicas != *to);
+                set.replicas = *to;
+                true
+            }),
+            Effect::Return { target, .. } => self.set(target, |set| {
+                let ours = set.own == Own::Rollout;
+                if ours {
+                    set.own = Own::Nobody;
+                }
+                ours
+            }),
+            Effect::Unpause { target, template } => {
+                let fits = self.workload.as_ref().is_some_and(|web| {
+                    web.uid == target.uid && web.template == *template && web.paused
+                });
+                if !fits {
+                    return Answer::Conflict;
+                }
+                self.edit(|web| web.paused = false);
+                Answer::Done
+            }
+        }
+    }
+
+    fn point(&mut self, write: &ServiceWrite, to: &SplitTo, cut_short: bool) -> Answer {
+        let rv = self.rv();
+        let mark = self.workload.as_ref().map(|web| web.uid.clone());
+        let known = self
+            .services
+            .iter_mut()
+            .find(|known| is(&known.uid, known.rv, &write.service));
+        let Some(service) = known else {
+            return Answer::Conflict;
+        };
+        assert_eq!(service.hash, write.from, "compiled from what was seen");
+        service.rv = rv;
+        (service.hash, service.held) = match to {
+            SplitTo::Stable { hash } | SplitTo::Candidate { hash } => (Some(hash.clone()), mark),
+            SplitTo::Both => (None, mark),
+            SplitTo::Released => (None, None),
+        };
+        match &write.managed_fields {
+            Some(fields) if !cut_short => service.fields.clone_from(fields),
+            _ => {
+                if let Some(list) = service.fields.as_array_mut()
+                    && !list.iter().any(|entry| entry["manager"] == OURSELVES)
+                {
+                    list.push(json!({"manager": OURSELVES}));
+                }
+            }
+        }
+        Answer::Done
+    }
+
+    fn parallel(&mut self, target: &Target, change: impl FnOnce(&mut Dep)) -> Answer {
+        let rv = self.rv();
+        let known = self
+            .parallels
+            .iter_mut()
+            .find(|known| is(&known.uid, known.rv, target));
+        let Some(parallel) = known else {
+            return Answer::Conflict;
+        };
+        change(parallel);
+        parallel.rv = rv;
+        parallel.generation += 1;
+        Answer::Done
+    }
+
+    fn set(&mut self, target: &Target, change: impl FnOnce(&mut Set) -> bool) -> Answer {
+        let rv = self.rv();
+        let known = self
+            .sets
+            .iter_mut()
+            .find(|set| is(&set.uid, set.rv, target));
+        let Some(set) = known else {
+            return Answer::Conflict;
+        };
+        if !change(set) {
+            return Answer::Conflict;
+        }
+        set.rv = rv;
+        Answer::Done
+    }
+
+    /// Background deletion: the collector takes the ReplicaSet a second later, its pods another one.
+    pub fn delete_parallel(&mut self, uid: &str) {
+        self.parallels.retain(|known| known.uid != uid);
+        let at = self.now + 1000;
+        let sets: Vec<String> = self
+            .sets
+            .iter()
+            .filter(|set| set.own == Own::Deployment(uid.to_owned()))
+            .map(|set| set.uid.clone())
+            .collect();
+        self.doomed.extend(sets.into_iter().map(|set| (at, set)));
+    }
+
+    pub fn delete_workload(&mut self) {
+        let Some(web) = self.workload.take() else {
+            return;
+        };
+        let at = self.now + 1000;
+        let mut doomed: Vec<String> = self
+            .parallels
+            .iter()
+            .map(|known| known.uid.clone())
+            .collect();
+        doomed.extend(
+            self.sets
+                .iter()
+                .filter(|set| set.own == Own::Deployment(web.uid.clone()))
+                .map(|set| set.uid.clone()),
+        );
+        self.doomed.extend(doomed.into_iter().map(|uid| (at, uid)));
+        self.kept.clear();
+    }
+}
+
+fn is(uid: &str, rv: u64, target: &Target) -> bool {
+    uid == target.uid && rv.to_string() == target.resource_version
+}
