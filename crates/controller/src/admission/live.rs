@@ -1,0 +1,120 @@
+//! Reads the state of a release for one admission request, straight from the API server.
+//!
+//! No cache and no retry: whoever asked is waiting, and can ask again. The time limit is the
+//! caller's.
+
+use crossfade_api::Phase;
+use crossfade_engine::admit::Live;
+use http::Request;
+use kube::Client;
+use serde_json::Value;
+
+use super::review::Asked;
+use crate::snapshot::label_selector;
+use crate::wire::escape;
+
+/// The phase of the workload's Rollout and the ReplicaSets the workload controls.
+pub async fn read(client: &Client, asked: &Asked) -> Result<Live, kube::Error> {
+    let (phase, replica_sets) =
+        futures::try_join!(phase(client, asked), replica_sets(client, asked))?;
+    Ok(Live {
+        phase,
+        replica_sets,
+    })
+}
+
+async fn get(client: &Client, path: &str) -> Result<Option<Value>, kube::Error> {
+    let request = Request::get(path)
+        .body(Vec::new())
+        .map_err(kube::Error::HttpError)?;
+    match client.request::<Value>(request).await {
+        Ok(value) => Ok(Some(value)),
+        Err(kube::Error::Api(status)) if status.code == 404 => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Releases `workload`, by name or by `spec.deployment`.
+fn is_for(rollout: &Value, workload: &str) -> bool {
+    match rollout["spec"]["deployment"].as_str() {
+        Some(deployment) => deployment == workload,
+        None => rollout["metadata"]["name"] == workload,
+    }
+}
+
+async fn phase(client: &Client, asked: &Asked) -> Result<Option<Phase>, kube::Error> {
+    let base = format!(
+        "/apis/crossfade.dev/v1alpha1/namespaces/{}/rollouts",
+        asked.namespace
+    );
+    let mut found = get(client, &format!("{base}/{}", asked.name()))
+        .await?
+        .filter(|rollout| is_for(rollout, asked.name()));
+    if found.is_none() {
+        // A Rollout of another name may name the Deployment.
+        let list = get(client, &base).await?.unwrap_or_default();
+        found = items(list)
+            .into_iter()
+            .find(|rollout| is_for(rollout, asked.name()));
+    }
+    // A phase that this version does not know counts as none: the planner then refuses to unpause.
+    Ok(
+        found
+            .and_then(|mut rollout| serde_json::from_value(rollout["status"]["phase"].take()).ok()),
+    )
+}
+
+async fn replica_sets(client: &Client, asked: &Asked) -> Result<Vec<Value>, kube::Error> {
+    let selector = label_selector(&asked.old_object["spec"]["selector"]);
+    let path = format!(
+        "/apis/apps/v1/namespaces/{}/replicasets?labelSelector={}",
+        asked.namespace,
+        escape(&selector)
+    );
+    let uid = &asked.old_object["metadata"]["uid"];
+    let list = get(client, &path).await?.unwrap_or_default();
+    Ok(items(list)
+        .into_iter()
+        .filter(|set| controlled_by(set, uid))
+        .collect())
+}
+
+fn items(mut list: Value) -> Vec<Value> {
+    match list["items"].take() {
+        Value::Array(items) => items,
+        _ => Vec::new(),
+    }
+}
+
+fn controlled_by(object: &Value, uid: &Value) -> bool {
+    object["metadata"]["ownerReferences"]
+        .as_array()
+        .is_some_and(|owners| {
+            owners
+                .iter()
+                .any(|owner| owner["controller"] == true && &owner["uid"] == uid)
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn rollouts_by_name_or_by_field() {
+        assert!(is_for(
+            &json!({ "metadata": { "name": "web" }, "spec": {} }),
+            "web"
+        ));
+        assert!(is_for(
+            &json!({ "metadata": { "name": "x" }, "spec": { "deployment": "web" } }),
+            "web"
+        ));
+        assert!(!is_for(
+            &json!({ "metadata": { "name": "web" }, "spec": { "deployment": "x" } }),
+            "web"
+        ));
+    }
+}

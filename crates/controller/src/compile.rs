@@ -1,0 +1,386 @@
+//! From an effect to the requests that carry it out. Pure, and without a choice: each request holds
+//! the precondition that makes it harmless if the object is not as it was seen.
+
+use crossfade_api::FIELD_MANAGER;
+use crossfade_api::annotations::{
+    CANDIDATE, DESIRED_REPLICAS, MAX_REPLICAS, ORIGINALS, REVISION, ROLLOUT_UID, WORKLOAD_UID,
+};
+use crossfade_engine::Effect;
+use crossfade_engine::effect::{NewParallel, ServiceWrite, SplitTo, Target};
+use crossfade_traffic_switching::managed_fields;
+use crossfade_traffic_switching::service::{Point, merge_patch};
+use http::Method;
+use serde_json::{Map, Value, json};
+
+use crate::wire::{JSON, JSON_PATCH, Link, MERGE_PATCH, WireRequest, path};
+
+/// Whose effect it is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Names {
+    pub namespace: String,
+    pub workload: String,
+    pub workload_uid: String,
+    pub rollout: String,
+    pub rollout_uid: String,
+}
+
+/// The requests of an effect, in order.
+#[must_use]
+pub fn compile(effect: &Effect, names: &Names) -> Vec<WireRequest> {
+    let namespace = names.namespace.as_str();
+    match effect {
+        Effect::Split { services, to } => services
+            .iter()
+            .flat_map(|write| split(write, to, names))
+            .collect(),
+        Effect::RestoreManagedFields {
+            service,
+            managed_fields,
+        } => {
+            vec![patch(
+                JSON_PATCH,
+                path::services(namespace, &service.name),
+                managed_fields::restore_patch(&service.resource_version, managed_fields),
+                "restore managedFields",
+            )]
+        }
+        Effect::KeepTemplate {
+            name,
+            candidate,
+            hash,
+            template,
+        } => vec![create(
+            path::revisions(namespace, ""),
+            json!({
+                "apiVersion": "apps/v1",
+                "kind": "ControllerRevision",
+                "metadata": { "name": name, "namespace": namespace, "labels": labels(names, candidate), "ownerReferences": [workload_owner(names)] },
+                "data": { "hash": hash, "template": template },
+                "revision": 1,
+            }),
+            "keep stable's template",
+        )],
+        Effect::DropKeptTemplate { target } => vec![delete(
+            path::revisions(namespace, &target.name),
+            target,
+            "Background",
+            "drop a kept template",
+        )],
+        Effect::CreateParallel(new) => vec![create(
+            path::deployments(namespace, ""),
+            parallel(new, names),
+            "create the parallel Deployment",
+        )],
+        Effect::ScaleParallel { target, to, .. } => vec![merge(
+            path::deployments(namespace, &target.name),
+            target,
+            json!({ "replicas": to }),
+            "scale the parallel Deployment",
+        )],
+        Effect::PauseParallel { target } => vec![merge(
+            path::deployments(namespace, &target.name),
+            target,
+            json!({ "paused": true }),
+            "pause the parallel Deployment",
+        )],
+        Effect::DeleteParallel { target } => vec![delete(
+            path::deployments(namespace, &target.name),
+            &by_uid(target),
+            "Background",
+            "delete the parallel Deployment",
+        )],
+        // The uid is enough: what it owns has been taken from it before.
+        Effect::OrphanParallel { target } => vec![delete(
+            path::deployments(namespace, &target.name),
+            target,
+            "Orphan",
+            "delete the parallel Deployment, keeping what it owns",
+        )],
+        Effect::DeleteReplicaSet { target } => vec![delete(
+            path::replica_sets(namespace, &target.name),
+            target,
+            "Background",
+            "delete an empty ReplicaSet with the candidate's template",
+        )],
+        Effect::Park {
+            target,
+            owner_index,
+        } => vec![json_patch(
+            path::replica_sets(namespace, &target.name),
+            target,
+            vec![
+                json!({ "op": "test", "path": owner_path(*owner_index, "/uid"), "value": names.workload_uid }),
+                json!({ "op": "replace", "path": owner_path(*owner_index, ""), "value": rollout_owner(names) }),
+            ],
+            "park a ReplicaSet",
+        )],
+        Effect::Transfer {
+            target,
+            owner_index,
+            has_annotations,
+            replicas,
+            maximum,
+            revision,
+        } => {
+            let mut operations = vec![
+                json!({ "op": "replace", "path": owner_path(*owner_index, ""), "value": workload_owner(names) }),
+                json!({ "op": "replace", "path": "/spec/replicas", "value": replicas }),
+            ];
+            operations.extend(annotate(
+                *has_annotations,
+                &[
+                    (DESIRED_REPLICAS, replicas.to_string()),
+                    (MAX_REPLICAS, maximum.to_string()),
+                    (REVISION, revision.to_string()),
+                ],
+            ));
+            // The Deployment controller copied it from the parallel Deployment. Whether it did is not
+            // asked: a removal alone would be refused where there is nothing.
+            let copied = format!("/metadata/annotations/{}", escaped(ORIGINALS));
+            operations.push(json!({ "op": "add", "path": copied, "value": "" }));
+            operations.push(json!({ "op": "remove", "path": copied }));
+            vec![json_patch(
+                path::replica_sets(namespace, &target.name),
+                target,
+                operations,
+                "hand the judged ReplicaSet over",
+            )]
+        }
+        Effect::ScaleReplicaSet { target, to, .. } => vec![merge(
+            path::replica_sets(namespace, &target.name),
+            target,
+            json!({ "replicas": to }),
+            "scale a parked ReplicaSet",
+        )],
+        Effect::Return {
+            target,
+            owner_index,
+        } => vec![json_patch(
+            path::replica_sets(namespace, &target.name),
+            target,
+            vec![
+                json!({ "op": "test", "path": owner_path(*owner_index, "/uid"), "value": names.rollout_uid }),
+                json!({ "op": "remove", "path": owner_path(*owner_index, "") }),
+            ],
+            "give a parked ReplicaSet back",
+        )],
+        // No resourceVersion: the workload's status moves all the time, and what must not have moved
+        // is tested as a whole.
+        Effect::Unpause { target, template } => vec![patch(
+            JSON_PATCH,
+            path::deployments(namespace, &target.name),
+            json!([
+                { "op": "test", "path": "/metadata/uid", "value": target.uid },
+                { "op": "test", "path": "/spec/template", "value": template },
+                { "op": "remove", "path": "/spec/paused" },
+            ]),
+            "unpause the workload",
+        )],
+    }
+}
+
+/// The kind an effect writes, as objects name it.
+#[must_use]
+pub const fn kind_of(effect: &Effect) -> &'static str {
+    match effect {
+        Effect::Split { .. } | Effect::RestoreManagedFields { .. } => "Service",
+        Effect::KeepTemplate { .. } | Effect::DropKeptTemplate { .. } => "ControllerRevision",
+        Effect::CreateParallel(_)
+        | Effect::ScaleParallel { .. }
+        | Effect::PauseParallel { .. }
+        | Effect::DeleteParallel { .. }
+        | Effect::OrphanParallel { .. }
+        | Effect::Unpause { .. } => "Deployment",
+        Effect::DeleteReplicaSet { .. }
+        | Effect::Park { .. }
+        | Effect::Transfer { .. }
+        | Effect::ScaleReplicaSet { .. }
+        | Effect::Return { .. } => "ReplicaSet",
+    }
+}
+
+fn split(write: &ServiceWrite, to: &SplitTo, names: &Names) -> Vec<WireRequest> {
+    let point = match to {
+        SplitTo::Stable { hash } | SplitTo::Candidate { hash } => Point::At(hash),
+        SplitTo::Both => Point::Both,
+        SplitTo::Released => Point::Released,
+    };
+    let service = &write.service;
+    let Some(body) = merge_patch(
+        &service.uid,
+        &service.resource_version,
+        write.from.as_deref(),
+        write.held,
+        point,
+        &names.workload_uid,
+    ) else {
+        return Vec::new();
+    };
+    let path = path::services(&names.namespace, &service.name);
+    let mut requests = vec![patch(MERGE_PATCH, path.clone(), body, "point a Service")];
+    if let Some(fields) = &write.managed_fields {
+        let mut restore = patch(
+            JSON_PATCH,
+            path,
+            managed_fields::restore_patch("", fields),
+            "restore managedFields",
+        );
+        restore.link = Link::AfterPrevious;
+        requests.push(restore);
+    }
+    requests
+}
+
+fn parallel(new: &NewParallel, names: &Names) -> Value {
+    let mut spec = json!({
+        "replicas": new.replicas,
+        "revisionHistoryLimit": 0,
+        "selector": new.selector,
+        "template": new.template,
+    });
+    if let Some(spec) = spec.as_object_mut() {
+        if new.min_ready_seconds > 0 {
+            spec.insert("minReadySeconds".to_owned(), json!(new.min_ready_seconds));
+        }
+        if let Some(seconds) = new.progress_deadline_seconds {
+            spec.insert("progressDeadlineSeconds".to_owned(), json!(seconds));
+        }
+        if new.strategy.is_object() {
+            spec.insert("strategy".to_owned(), new.strategy.clone());
+        }
+    }
+    json!({
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {
+            "name": new.name,
+            "namespace": names.namespace,
+            "labels": labels(names, &new.candidate),
+            "annotations": { ORIGINALS: new.originals.to_string() },
+            "ownerReferences": [workload_owner(names)],
+        },
+        "spec": spec,
+    })
+}
+
+/// Only ours: copied labels would let GitOps tools and selectors of others see a second `web`.
+fn labels(names: &Names, candidate: &str) -> Value {
+    json!({ WORKLOAD_UID: names.workload_uid, ROLLOUT_UID: names.rollout_uid, CANDIDATE: candidate })
+}
+
+fn workload_owner(names: &Names) -> Value {
+    json!({ "apiVersion": "apps/v1", "kind": "Deployment", "name": names.workload, "uid": names.workload_uid, "controller": true, "blockOwnerDeletion": true })
+}
+
+fn rollout_owner(names: &Names) -> Value {
+    json!({ "apiVersion": "crossfade.dev/v1alpha1", "kind": "Rollout", "name": names.rollout, "uid": names.rollout_uid, "controller": true, "blockOwnerDeletion": false })
+}
+
+fn owner_path(index: usize, rest: &str) -> String {
+    format!("/metadata/ownerReferences/{index}{rest}")
+}
+
+fn annotate(has_annotations: bool, values: &[(&str, String)]) -> Vec<Value> {
+    if has_annotations {
+        return values
+            .iter()
+            .map(|(name, value)| json!({ "op": "add", "path": format!("/metadata/annotations/{}", escaped(name)), "value": value }))
+            .collect();
+    }
+    let map: Map<String, Value> = values
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), json!(value)))
+        .collect();
+    vec![json!({ "op": "add", "path": "/metadata/annotations", "value": map })]
+}
+
+/// A name as part of a JSON pointer.
+fn escaped(name: &str) -> String {
+    name.replace('~', "~0").replace('/', "~1")
+}
+
+fn by_uid(target: &Target) -> Target {
+    Target {
+        resource_version: String::new(),
+        ..target.clone()
+    }
+}
+
+fn request(
+    method: Method,
+    content_type: &'static str,
+    path: String,
+    body: Value,
+    purpose: &'static str,
+) -> WireRequest {
+    WireRequest {
+        method,
+        path: format!("{path}?fieldManager={FIELD_MANAGER}"),
+        content_type,
+        body: Some(body),
+        purpose,
+        link: Link::None,
+    }
+}
+
+fn patch(
+    content_type: &'static str,
+    path: String,
+    body: Value,
+    purpose: &'static str,
+) -> WireRequest {
+    request(Method::PATCH, content_type, path, body, purpose)
+}
+
+fn create(path: String, body: Value, purpose: &'static str) -> WireRequest {
+    WireRequest {
+        link: Link::Create,
+        ..request(Method::POST, JSON, path, body, purpose)
+    }
+}
+
+fn merge(path: String, target: &Target, spec: Value, purpose: &'static str) -> WireRequest {
+    patch(
+        MERGE_PATCH,
+        path,
+        json!({ "metadata": { "uid": target.uid, "resourceVersion": target.resource_version }, "spec": spec }),
+        purpose,
+    )
+}
+
+fn json_patch(
+    path: String,
+    target: &Target,
+    operations: Vec<Value>,
+    purpose: &'static str,
+) -> WireRequest {
+    let mut all = vec![
+        json!({ "op": "test", "path": "/metadata/resourceVersion", "value": target.resource_version }),
+        json!({ "op": "test", "path": "/metadata/uid", "value": target.uid }),
+    ];
+    all.extend(operations);
+    patch(JSON_PATCH, path, Value::Array(all), purpose)
+}
+
+fn delete(path: String, target: &Target, propagation: &str, purpose: &'static str) -> WireRequest {
+    let mut preconditions = json!({ "uid": target.uid });
+    if let Some(map) = preconditions.as_object_mut()
+        && !target.resource_version.is_empty()
+    {
+        map.insert("resourceVersion".to_owned(), json!(target.resource_version));
+    }
+    WireRequest {
+        method: Method::DELETE,
+        path,
+        content_type: JSON,
+        body: Some(
+            json!({ "apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": propagation, "preconditions": preconditions }),
+        ),
+        purpose,
+        link: Link::None,
+    }
+}
+
+#[cfg(test)]
+#[path = "compile_tests.rs"]
+mod tests;

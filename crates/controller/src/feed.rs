@@ -1,0 +1,281 @@
+//! The feed of one release: asks its pods for their counters at the interval, all at once with a
+//! bound, and turns the answers into numbered ticks that are offered until acknowledged. Counters
+//! live in memory only; after a restart the first scrape is a start value.
+//!
+//! What a count means, and what missing data lead to, is not decided here.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use crossfade_engine::observed::{self, FeedPod};
+use crossfade_judge::Tick;
+use crossfade_metrics_analysis::counters::nothing_selected;
+use crossfade_metrics_analysis::{
+    Arm, CounterBook, Dialect, Limits, PodFacts, PodsSource, Scrape, ScrapeTarget, Selection,
+    TargetError, parse,
+};
+use futures::StreamExt;
+use jiff::Timestamp;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, MissedTickBehavior};
+use tower::ServiceExt;
+
+use crate::context::Context;
+use crate::lock;
+use crate::queue::Key;
+
+/// Longest wait for one pod.
+const LIMIT: Duration = Duration::from_secs(2);
+/// Largest answer of one pod.
+pub const ANSWER_BYTES: usize = 4 << 20;
+/// Pods asked at once.
+const AT_ONCE: usize = 16;
+/// Ticks kept for a planner that does not acknowledge them: an hour at a second each is more than
+/// any outage of the API server that leaves a release going.
+const TICKS: usize = 3600;
+/// Longest error text kept.
+const ERROR: usize = 300;
+
+/// One pod to ask.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Source {
+    pub uid: String,
+    pub name: String,
+    pub ip: Option<String>,
+    pub annotations: BTreeMap<String, String>,
+    pub container_ports: Vec<u16>,
+    pub created: Option<Timestamp>,
+    pub candidate: bool,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    sources: Vec<Source>,
+    pods: BTreeMap<String, FeedPod>,
+    ticks: VecDeque<Tick>,
+    next: u64,
+}
+
+/// The feed. Dropping it ends it.
+#[derive(Debug)]
+pub struct Feed {
+    candidate: String,
+    pods: PodsSource,
+    interval: Duration,
+    inner: Arc<Mutex<Inner>>,
+    _task: JoinSet<()>,
+}
+
+impl Feed {
+    /// Starts to ask. Numbers go on after `last`.
+    #[must_use]
+    pub fn start(
+        context: &Arc<Context>,
+        key: &Key,
+        candidate: &str,
+        pods: PodsSource,
+        interval: Duration,
+        last: Option<u64>,
+    ) -> Self {
+        let inner = Arc::new(Mutex::new(Inner {
+            next: last.map_or(0, |last| last + 1),
+            ..Inner::default()
+        }));
+        let mut task = JoinSet::new();
+        task.spawn(run(
+            Arc::clone(context),
+            key.clone(),
+            pods.clone(),
+            interval,
+            Arc::clone(&inner),
+        ));
+        Self {
+            candidate: candidate.to_owned(),
+            pods,
+            interval,
+            inner,
+            _task: task,
+        }
+    }
+
+    /// Whether it is the feed of this candidate and plan.
+    #[must_use]
+    pub fn fits(&self, candidate: &str, pods: &PodsSource, interval: Duration) -> bool {
+        self.candidate == candidate && self.pods == *pods && self.interval == interval
+    }
+
+    /// The pods to ask from now on.
+    pub fn aim(&self, sources: Vec<Source>) {
+        let mut inner = lock(&self.inner);
+        let present: BTreeSet<&str> = sources.iter().map(|source| source.uid.as_str()).collect();
+        inner.pods.retain(|uid, _| present.contains(uid.as_str()));
+        inner.sources = sources;
+    }
+
+    /// Ticks after the last one folded, and what is known of the pods. Older ticks are dropped: the
+    /// memory that folded them was written.
+    #[must_use]
+    pub fn offer(&self, folded: Option<u64>) -> (Vec<Tick>, observed::Feed) {
+        let mut inner = lock(&self.inner);
+        inner
+            .ticks
+            .retain(|tick| folded.is_none_or(|folded| tick.number > folded));
+        let feed = observed::Feed {
+            candidate: self.candidate.clone(),
+            pods: inner.pods.clone(),
+        };
+        (inner.ticks.iter().cloned().collect(), feed)
+    }
+}
+
+/// What a pod sent and how to read it, or why it could not be asked.
+type Answer = Result<(Bytes, Dialect), String>;
+
+async fn run(
+    context: Arc<Context>,
+    key: Key,
+    pods: PodsSource,
+    interval: Duration,
+    inner: Arc<Mutex<Inner>>,
+) {
+    let selection = match pods.selection() {
+        Ok(selection) => selection,
+        Err(error) => {
+            tracing::warn!(workload = %key, %error, "nothing can be counted");
+            return;
+        }
+    };
+    let began = context.ports.clock.now();
+    let mut book = CounterBook::new();
+    let mut beat =
+        tokio::time::interval_at(Instant::now(), interval.max(Duration::from_millis(100)));
+    beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        beat.tick().await;
+        let sources = lock(&inner).sources.clone();
+        if sources.is_empty() {
+            continue;
+        }
+        let answers: Vec<(Source, Answer)> = futures::stream::iter(sources.clone())
+            .map(|source| {
+                let (context, pods) = (Arc::clone(&context), pods.clone());
+                async move {
+                    let answer = ask(&context, &source, &pods).await;
+                    (source, answer)
+                }
+            })
+            .buffer_unordered(AT_ONCE)
+            .collect()
+            .await;
+        let now = context.ports.clock.now();
+        let mut seen = BTreeMap::new();
+        for (source, answer) in answers {
+            let counted = answer.and_then(|(body, dialect)| {
+                count(&mut book, &selection, &source, began, &body, dialect)
+            });
+            context.metrics.scrape(if counted.is_ok() {
+                "answered"
+            } else {
+                "failed"
+            });
+            seen.insert(source.uid.clone(), (source.name, counted));
+        }
+        book.retain(&sources.iter().map(|source| source.uid.clone()).collect());
+        {
+            let mut inner = lock(&inner);
+            for (uid, (name, counted)) in seen {
+                let pod = inner.pods.entry(uid).or_default();
+                pod.name = name;
+                match counted {
+                    Ok(()) => (pod.last_answer, pod.last_error) = (Some(now), None),
+                    Err(error) => pod.last_error = Some(error.chars().take(ERROR).collect()),
+                }
+            }
+            let number = inner.next;
+            inner.next += 1;
+            inner
+                .ticks
+                .push_back(book.take_tick(number, now.as_millisecond()));
+            while inner.ticks.len() > TICKS {
+                inner.ticks.pop_front();
+            }
+        }
+        context.queue.wake_now(&key);
+    }
+}
+
+fn count(
+    book: &mut CounterBook,
+    selection: &Selection,
+    source: &Source,
+    began: Timestamp,
+    body: &[u8],
+    dialect: Dialect,
+) -> Result<(), String> {
+    let limits = Limits {
+        bytes: ANSWER_BYTES,
+        ..Limits::default()
+    };
+    let exposition = parse(body, dialect, limits).map_err(|error| error.to_string())?;
+    let scrape = Scrape {
+        pod_uid: &source.uid,
+        arm: if source.candidate {
+            Arm::Candidate
+        } else {
+            Arm::Stable
+        },
+        // Started after the feed: all it has counted belongs to ticks of this feed.
+        starts_from_zero: source.created.is_some_and(|created| created > began),
+        exposition: &exposition,
+    };
+    let seen = book
+        .observe(scrape, selection)
+        .map_err(|error| error.to_string())?;
+    // A labelled counter has no series before its first request; a wrong name looks the same but
+    // for the other counters the pod shows.
+    if seen.series == 0
+        && exposition
+            .samples
+            .iter()
+            .any(|sample| sample.name.ends_with("_total"))
+    {
+        tracing::debug!(pod = %source.name, "{}", nothing_selected(&exposition, selection));
+    }
+    Ok(())
+}
+
+async fn ask(context: &Context, source: &Source, pods: &PodsSource) -> Answer {
+    let facts = PodFacts {
+        uid: &source.uid,
+        name: &source.name,
+        ip: source.ip.as_deref(),
+        annotations: &source.annotations,
+        container_ports: &source.container_ports,
+    };
+    let target: Result<ScrapeTarget, TargetError> =
+        crossfade_metrics_analysis::target::target(facts, pods);
+    let url = target.map_err(|error| error.to_string())?.url();
+    let request = http::Request::get(&url)
+        .header(
+            http::header::ACCEPT,
+            "text/plain;version=0.0.4;q=0.9,*/*;q=0.1",
+        )
+        .body(Bytes::new())
+        .map_err(|error| error.to_string())?;
+    let answer = tokio::time::timeout(LIMIT, context.ports.outbound.clone().oneshot(request))
+        .await
+        .map_err(|_| format!("{url} gave no answer within {} s", LIMIT.as_secs()))?
+        .map_err(|error| error.to_string())?;
+    if answer.status() != http::StatusCode::OK {
+        return Err(format!("{url} answered {}", answer.status()));
+    }
+    let content = answer
+        .headers()
+        .get(http::header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
+    let dialect = Dialect::from_content_type(content);
+    Ok((answer.into_body(), dialect))
+}

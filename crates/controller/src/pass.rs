@@ -1,0 +1,500 @@
+//! One pass over one workload: snapshot, observe, validate, plan, status, effects. On an abort the
+//! effects come before the status. Everything that can be decided is decided by the planner.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use crossfade_api::{Phase, RolloutPolicySpec, RolloutSpec};
+use crossfade_engine::observed::Observed;
+use crossfade_engine::validated::Policies;
+use crossfade_engine::{Decision, Memory};
+use http::Method;
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use crate::compile::Names;
+use crate::context::Context;
+use crate::error::{Class, Failure, delay};
+use crate::lock;
+use crate::observe::read::{deleting, label, text};
+use crate::observe::{self, Extras, services};
+use crate::perform::{perform, write};
+use crate::queue::Key;
+use crate::release::{folded, keep_open, under_way};
+use crate::snapshot::{self, Depth, Snapshot, Whose};
+use crate::state::KeyState;
+use crate::status::{self, Change};
+use crate::watch::{deployment_of, store};
+use crate::wire::{JSON, Link, WireRequest, path};
+
+/// Numbers of the analysis are written at least this often while they change.
+const QUIET: Duration = Duration::from_secs(60);
+/// Passes in a row that each ask for the next one at once: more than any healthy chain of effects.
+const SPINS: u32 = 40;
+/// Then one pass per this time.
+const SPIN_WAIT: Duration = Duration::from_millis(500);
+
+/// Runs one pass; returns when the next is due.
+pub async fn pass(context: Arc<Context>, key: Key) -> Option<Instant> {
+    let state = context.states.of(&key);
+    let began = Instant::now();
+    let result = attempt(&context, &key, &state).await;
+    let seconds = began.elapsed().as_secs_f64();
+    match result {
+        Ok(Next::Now) => {
+            state.attempts.store(0, Ordering::Relaxed);
+            context.metrics.passed("acted", seconds);
+            let spins = state.spins.fetch_add(1, Ordering::Relaxed);
+            let wait = if spins >= SPINS {
+                SPIN_WAIT
+            } else {
+                Duration::ZERO
+            };
+            if spins == SPINS {
+                tracing::warn!(workload = %key, "{SPINS} passes in a row changed something; slowing down");
+            }
+            Some(Instant::now() + wait)
+        }
+        Ok(Next::At(at)) => {
+            state.attempts.store(0, Ordering::Relaxed);
+            state.spins.store(0, Ordering::Relaxed);
+            context.metrics.passed("rested", seconds);
+            at
+        }
+        Err(failure) => {
+            let attempt = state.attempts.fetch_add(1, Ordering::Relaxed);
+            context.metrics.passed(failure.class.as_str(), seconds);
+            if matches!(
+                failure.class,
+                Class::Conflict | Class::NotFound | Class::Invalid
+            ) {
+                state.read_live.store(true, Ordering::Relaxed);
+            }
+            let wait = delay(failure.class, attempt, &key.name);
+            if failure.class == Class::Conflict && attempt < 3 {
+                tracing::debug!(workload = %key, %failure, ?wait, "again");
+            } else {
+                tracing::warn!(workload = %key, %failure, attempt, ?wait, "a pass failed");
+            }
+            Some(Instant::now() + wait)
+        }
+    }
+}
+
+enum Next {
+    /// Something was done: what it led to may already be visible.
+    Now,
+    At(Option<Instant>),
+}
+
+async fn attempt(
+    context: &Arc<Context>,
+    key: &Key,
+    state: &Arc<KeyState>,
+) -> Result<Next, Failure> {
+    let Some(rollout) = context.always.rollouts.get(&key.namespace, &key.name) else {
+        state.close_release();
+        return adopt(context, key, state).await;
+    };
+    let (spec, memory) = match read(&rollout) {
+        Ok(read) => read,
+        Err(why) => {
+            context.events.tell(&rollout, true, "Unreadable", &why);
+            let after = status::unreadable(&rollout, &why, context.ports.clock.now());
+            if status::change(rollout.get("status").unwrap_or(&Value::Null), &after) != Change::None
+            {
+                write_status(context, state, &rollout, after).await?;
+            }
+            return Ok(Next::At(None));
+        }
+    };
+    if under_way(&memory)
+        && let Some(holder) = observe::claimed(&rollout, &context.settings.installation)
+    {
+        // Two that act on one release undo each other's writes without end.
+        let text = format!(
+            "{holder} carries this release out; this one, {}, serves the namespace too and leaves it alone: give each namespace to one installation",
+            context.settings.installation
+        );
+        context.events.tell(&rollout, true, "HeldByAnother", &text);
+        tracing::warn!(workload = %key, "{text}");
+        state.close_release();
+        return Ok(Next::At(None));
+    }
+    let snapshot = look(context, key, state, &rollout, &memory).await?;
+    let mut extras = Extras {
+        installation: context.settings.installation.clone(),
+        foreign: foreign(context, key, state, &snapshot).await?,
+        fresh_candidate: context.ports.ids.candidate(),
+        ..Extras::default()
+    };
+    let folded = folded(&memory);
+    if let Some(feed) = lock(&state.feed).as_ref() {
+        let (ticks, view) = feed.offer(folded);
+        (extras.ticks, extras.feed) = (ticks, Some(view));
+    }
+    // Last, so that the time of the reads above does not count.
+    let now = context.ports.clock.now();
+    extras.fenced_until = state.fenced_until(now);
+    let seen = observe::observe(&rollout, &spec, &memory, &snapshot, extras);
+    let annotations = annotations(snapshot.workload.as_deref());
+    let validated =
+        context
+            .ports
+            .planner
+            .validate(&spec, &annotations, &policies(context, &key.namespace));
+    let decision = context.ports.planner.step(&validated, &seen, &memory, now);
+    carry_out(context, key, state, &rollout, &snapshot, &seen, decision).await
+}
+
+/// Writes down what was decided, does it, tells it, and says when to look again.
+async fn carry_out(
+    context: &Arc<Context>,
+    key: &Key,
+    state: &Arc<KeyState>,
+    rollout: &Value,
+    snapshot: &Snapshot,
+    seen: &Observed,
+    decision: Decision,
+) -> Result<Next, Failure> {
+    let now = context.ports.clock.now();
+    let names = Names {
+        namespace: key.namespace.clone(),
+        workload: seen.workload.as_ref().map_or_else(
+            || deployment_of(rollout).to_owned(),
+            |workload| workload.name.clone(),
+        ),
+        workload_uid: seen.workload.as_ref().map_or_else(
+            || decision.memory.workload_uid.clone(),
+            |workload| workload.uid.clone(),
+        ),
+        rollout: key.name.clone(),
+        rollout_uid: text(rollout, "/metadata/uid").to_owned(),
+    };
+    let after = status::build(
+        decision.report.status.clone(),
+        &decision.memory,
+        rollout,
+        &context.settings.installation,
+        now,
+    )
+    .map_err(|error| Failure::bug("write the status", error.to_string()))?;
+    let change = status::change(rollout.get("status").unwrap_or(&Value::Null), &after);
+    let quiet_due = lock(&state.written_at).map_or_else(Instant::now, |at| at + QUIET);
+    let due = match change {
+        Change::None => false,
+        Change::Quiet => quiet_due <= Instant::now(),
+        Change::Loud => true,
+    };
+    // A Rollout being deleted still gets its effects, and its status as long as it is there.
+    if due && !decision.effects_first {
+        write_status(context, state, rollout, after.clone()).await?;
+    }
+    let performed = perform(context, state, &names, &decision.effects).await;
+    if due && decision.effects_first {
+        write_status(context, state, rollout, after).await?;
+    }
+    for event in &decision.report.events {
+        context
+            .events
+            .tell(rollout, event.warning, &event.reason, &event.message);
+        tracing::info!(workload = %key, reason = %event.reason, "{}", event.message);
+    }
+    keep_open(context, key, state, &decision.memory, snapshot, seen);
+    if let Some(failure) = performed.refused {
+        context
+            .events
+            .tell(rollout, true, "Refused", &failure.to_string());
+        show_refusal(context, key, state, &failure).await;
+        return Err(failure);
+    }
+    // At rest a pass reads live: it is not repeated for the sake of words in the status.
+    let before = rollout
+        .pointer("/status/memory/phase")
+        .and_then(Value::as_str)
+        .unwrap_or("Idle");
+    let on_the_move = under_way(&decision.memory) || before != decision.memory.phase.as_str();
+    if performed.done > 0 || (change == Change::Loud && on_the_move) {
+        return Ok(Next::Now);
+    }
+    let planned = decision
+        .wake_at
+        .map(|at| Instant::now() + Duration::try_from(at.duration_since(now)).unwrap_or_default());
+    let quiet = (change == Change::Quiet && !due).then_some(quiet_due);
+    Ok(Next::At(planned.into_iter().chain(quiet).min()))
+}
+
+/// Puts what holds a release up into its status, for whoever looks there: a write that was refused for
+/// good reasons is refused again. The next other change of the status takes it out.
+async fn show_refusal(context: &Arc<Context>, key: &Key, state: &Arc<KeyState>, failure: &Failure) {
+    if !matches!(
+        failure.class,
+        Class::Forbidden | Class::Invalid | Class::Bug
+    ) {
+        return;
+    }
+    // As our own write of this pass left it.
+    let Some(rollout) = context.always.rollouts.get(&key.namespace, &key.name) else {
+        return;
+    };
+    let Some(mut status) = rollout.get("status").cloned() else {
+        return;
+    };
+    if status::refused(&mut status, &failure.to_string())
+        && let Err(failure) = write_status(context, state, &rollout, status).await
+    {
+        tracing::debug!(workload = %key, %failure, "the refusal is not in the status");
+    }
+}
+
+/// Spec and memory of a Rollout.
+fn read(rollout: &Value) -> Result<(RolloutSpec, Memory), String> {
+    let spec = rollout.get("spec").cloned().unwrap_or_else(|| json!({}));
+    let spec = serde_json::from_value(spec)
+        .map_err(|error| format!("spec cannot be read: {error}; correct the field it names"))?;
+    let memory = match rollout.pointer("/status/memory") {
+        Some(memory) => serde_json::from_value(memory.clone())
+            .map_err(|error| format!("status.memory cannot be read: {error}; it was written by another version, or by hand: run that version, or remove status.memory"))?,
+        None => Memory::default(),
+    };
+    Ok((spec, memory))
+}
+
+fn depth(memory: &Memory) -> Depth {
+    let settled = memory.phase == Phase::Idle
+        && memory.release.is_none()
+        && memory.refused.is_none()
+        && memory.originals.is_empty()
+        && !memory.workload_uid.is_empty();
+    if under_way(memory) {
+        Depth::Everything
+    } else if settled {
+        Depth::Marks
+    } else {
+        Depth::Objects
+    }
+}
+
+/// The snapshot: from the release's watches if they stand, else live.
+async fn look(
+    context: &Arc<Context>,
+    key: &Key,
+    state: &Arc<KeyState>,
+    rollout: &Value,
+    memory: &Memory,
+) -> Result<Snapshot, Failure> {
+    let live = state.read_live.swap(false, Ordering::Relaxed);
+    let watches = lock(&state.watches).clone();
+    if let Some(watches) = watches
+        && !live
+        && watches.usable()
+    {
+        return Ok(watches.snapshot());
+    }
+    let whose = Whose {
+        namespace: &key.namespace,
+        deployment: deployment_of(rollout),
+        remembered_uid: &memory.workload_uid,
+        depth: depth(memory),
+    };
+    let snapshot = snapshot::live(&context.wire, &whose).await;
+    if snapshot.is_err() && live {
+        state.read_live.store(true, Ordering::Relaxed);
+    }
+    snapshot
+}
+
+/// By Service uid: pods of others behind it. Asked once per Service and selector while nobody is
+/// found; a stranger is looked for again, he may have been a pod of a ReplicaSet not listed yet.
+async fn foreign(
+    context: &Context,
+    key: &Key,
+    state: &KeyState,
+    snapshot: &Snapshot,
+) -> Result<BTreeMap<String, String>, Failure> {
+    let mut found = BTreeMap::new();
+    let Some(workload) = snapshot.workload.as_deref() else {
+        return Ok(found);
+    };
+    if snapshot.pods.is_empty() {
+        return Ok(found);
+    }
+    let null = Value::Null;
+    let template = workload.pointer("/spec/template").unwrap_or(&null);
+    let sets: BTreeSet<String> = snapshot
+        .replica_sets
+        .iter()
+        .map(|set| text(set, "/metadata/uid").to_owned())
+        .collect();
+    for question in services::questions(
+        snapshot,
+        template,
+        workload.pointer("/spec/selector").unwrap_or(&null),
+    ) {
+        if lock(&state.services).contains(&question.token) {
+            continue;
+        }
+        let strangers = if question.covered {
+            services::strangers(&snapshot.pods, &question.selector, &sets)
+        } else {
+            let pods: Vec<Arc<Value>> = context
+                .wire
+                .list(
+                    &path::pods(&key.namespace),
+                    &question.selector,
+                    "list a Service's pods",
+                )
+                .await?
+                .into_iter()
+                .map(Arc::new)
+                .collect();
+            services::strangers(&pods, &question.selector, &sets)
+        };
+        match strangers {
+            None => {
+                lock(&state.services).insert(question.token);
+            }
+            Some(pods) => {
+                found.insert(question.service_uid, pods);
+            }
+        }
+    }
+    Ok(found)
+}
+
+fn annotations(workload: Option<&Value>) -> BTreeMap<String, String> {
+    workload
+        .and_then(|object| object.pointer("/metadata/annotations"))
+        .and_then(Value::as_object)
+        .into_iter()
+        .flatten()
+        .filter(|(name, _)| name.starts_with("crossfade.dev/"))
+        .filter_map(|(name, value)| Some((name.clone(), value.as_str()?.to_owned())))
+        .collect()
+}
+
+/// The policies in reach of a namespace. One that cannot be read is left out and logged: the CRD's
+/// schema refuses it at the door, so it can only be newer than we are.
+fn policies(context: &Context, namespace: &str) -> Policies {
+    let read = |objects: Vec<Arc<Value>>| -> BTreeMap<String, RolloutPolicySpec> {
+        objects
+            .into_iter()
+            .filter(|object| {
+                matches!(store::place(object).0.as_str(), "") || store::place(object).0 == namespace
+            })
+            .filter_map(|object| {
+                let name = store::place(&object).1;
+                match serde_json::from_value(
+                    object.get("spec").cloned().unwrap_or_else(|| json!({})),
+                ) {
+                    Ok(spec) => Some((name, spec)),
+                    Err(error) => {
+                        tracing::warn!(policy = %name, %error, "a policy cannot be read");
+                        None
+                    }
+                }
+            })
+            .collect()
+    };
+    Policies {
+        namespaced: read(context.always.policies.all()),
+        cluster: read(context.always.cluster_policies.all()),
+    }
+}
+
+async fn write_status(
+    context: &Arc<Context>,
+    state: &Arc<KeyState>,
+    rollout: &Value,
+    status: Value,
+) -> Result<(), Failure> {
+    let mut object = rollout.clone();
+    if let Some(map) = object.as_object_mut() {
+        map.insert("apiVersion".to_owned(), json!("crossfade.dev/v1alpha1"));
+        map.insert("kind".to_owned(), json!("Rollout"));
+        map.insert("status".to_owned(), status);
+    }
+    let (namespace, name) = store::place(rollout);
+    // A whole PUT with the resourceVersion the pass began with: a command or spec written since then
+    // refuses it, so that nothing is latched on an older word.
+    let request = WireRequest {
+        method: Method::PUT,
+        path: format!(
+            "{}/status?fieldManager={}",
+            path::rollouts(&namespace, &name),
+            crossfade_api::FIELD_MANAGER
+        ),
+        content_type: JSON,
+        body: Some(object),
+        purpose: "write the status",
+        link: Link::None,
+    };
+    write(context, state, "Rollout", request).await?;
+    *lock(&state.written_at) = Some(Instant::now());
+    context.metrics.status_write();
+    Ok(())
+}
+
+/// A Deployment that is opted in and has no Rollout gets one.
+async fn adopt(context: &Arc<Context>, key: &Key, state: &Arc<KeyState>) -> Result<Next, Failure> {
+    if context
+        .always
+        .workloads
+        .get(&key.namespace, &key.name)
+        .is_none()
+    {
+        context.states.forget(key);
+        return Ok(Next::At(None));
+    }
+    // Read live: a Rollout owned by a Deployment that is gone would be collected at once.
+    let Some(workload) = context
+        .wire
+        .get(
+            &path::deployments(&key.namespace, &key.name),
+            "read the workload",
+        )
+        .await?
+    else {
+        return Ok(Next::At(None));
+    };
+    if deleting(&workload) || !label(&workload, crossfade_api::annotations::ROLLOUT_UID).is_empty()
+    {
+        return Ok(Next::At(None));
+    }
+    let request = WireRequest {
+        method: Method::POST,
+        path: format!(
+            "{}?fieldManager={}",
+            path::rollouts(&key.namespace, ""),
+            crossfade_api::FIELD_MANAGER
+        ),
+        content_type: JSON,
+        body: Some(json!({
+            "apiVersion": "crossfade.dev/v1alpha1",
+            "kind": "Rollout",
+            "metadata": {
+                "name": key.name,
+                "namespace": key.namespace,
+                "ownerReferences": [{
+                    "apiVersion": "apps/v1",
+                    "kind": "Deployment",
+                    "name": key.name,
+                    "uid": text(&workload, "/metadata/uid"),
+                    "controller": false,
+                    "blockOwnerDeletion": false,
+                }],
+            },
+            "spec": { "deployment": key.name },
+        })),
+        purpose: "create a Rollout",
+        link: Link::None,
+    };
+    match write(context, state, "Rollout", request).await {
+        Ok(_) => Ok(Next::Now),
+        // A user was faster; the watch will show it.
+        Err(failure) if failure.already_exists => Ok(Next::At(None)),
+        Err(failure) => Err(failure),
+    }
+}

@@ -1,0 +1,224 @@
+//! Carries effects out, in order, and stops at the first refusal; a split to stable goes on over
+//! the other Services. A write that was sent is never cancelled: it runs on in a task of its own,
+//! takes its answer in, and counts as one that may still land until it is answered.
+
+use std::sync::Arc;
+
+use crossfade_engine::Effect;
+use crossfade_engine::effect::SplitTo;
+use http::Method;
+use serde_json::{Value, json};
+
+use crate::compile::{Names, compile, kind_of};
+use crate::context::Context;
+use crate::error::{Class, Failure};
+use crate::lock;
+use crate::state::KeyState;
+use crate::wire::{Link, WireRequest};
+
+/// What came of a pass's effects.
+#[derive(Debug, Default)]
+pub struct Performed {
+    /// Requests that were answered as wanted.
+    pub done: usize,
+    /// The first refusal.
+    pub refused: Option<Failure>,
+}
+
+/// Carries effects out.
+pub async fn perform(
+    context: &Arc<Context>,
+    state: &Arc<KeyState>,
+    names: &Names,
+    effects: &[Effect],
+) -> Performed {
+    let mut performed = Performed::default();
+    for effect in effects {
+        let to_stable = matches!(
+            effect,
+            Effect::Split {
+                to: SplitTo::Stable { .. },
+                ..
+            }
+        );
+        let mut previous: Option<Value> = None;
+        let mut refused = None;
+        for request in compile(effect, names) {
+            let Some(request) = follow(request, previous.as_ref()) else {
+                continue;
+            };
+            let follows = request.link == Link::AfterPrevious;
+            match write(context, state, kind_of(effect), request).await {
+                Ok(answer) => {
+                    performed.done += 1;
+                    previous = Some(answer);
+                }
+                Err(failure) if follows => {
+                    // Somebody wrote in between: what stands there now is looked at by the next pass.
+                    tracing::info!(workload = %names.workload, %failure, "managedFields were not put back");
+                    state
+                        .read_live
+                        .store(true, std::sync::atomic::Ordering::Relaxed);
+                    previous = None;
+                }
+                Err(failure) => {
+                    tracing::info!(workload = %names.workload, effect = effect.name(), %failure, "refused");
+                    previous = None;
+                    refused.get_or_insert(failure);
+                    if !to_stable {
+                        break;
+                    }
+                }
+            }
+        }
+        if let Some(failure) = refused {
+            performed.refused = Some(failure);
+            return performed;
+        }
+        context.metrics.effect(effect.name());
+        tracing::info!(namespace = %names.namespace, workload = %names.workload, effect = effect.name(), "carried out");
+    }
+    performed
+}
+
+/// Fills in the resourceVersion a following request waits for; `None`: there is nothing to follow.
+fn follow(mut request: WireRequest, previous: Option<&Value>) -> Option<WireRequest> {
+    if request.link == Link::AfterPrevious {
+        let version = previous?.pointer("/metadata/resourceVersion")?.clone();
+        *request.body.as_mut()?.pointer_mut("/0/value")? = version;
+    }
+    Some(request)
+}
+
+/// Sends one write in a task of its own and takes its answer in.
+///
+/// # Errors
+/// By class.
+pub async fn write(
+    context: &Arc<Context>,
+    state: &Arc<KeyState>,
+    kind: &'static str,
+    request: WireRequest,
+) -> Result<Value, Failure> {
+    let purpose = request.purpose;
+    let (context, state) = (Arc::clone(context), Arc::clone(state));
+    let until = context.ports.clock.now() + context.settings.write_timeout;
+    let id = state.write_begins(until);
+    let task = tokio::spawn(async move {
+        let result = send(&context, &request).await;
+        let late = match &result {
+            Err(failure) if failure.unanswered => {
+                Some(context.ports.clock.now() + context.settings.write_timeout)
+            }
+            _ => None,
+        };
+        state.write_ended(id, late);
+        match &result {
+            Ok(answer) => absorb(&context, &state, kind, &request, answer),
+            Err(failure) => context.metrics.failure(failure.class.as_str()),
+        }
+        result
+    });
+    match task.await {
+        Ok(result) => result,
+        Err(error) => Err(Failure {
+            unanswered: true,
+            ..Failure::bug(purpose, error.to_string())
+        }),
+    }
+}
+
+async fn send(context: &Context, request: &WireRequest) -> Result<Value, Failure> {
+    context.metrics.write(request.purpose);
+    match context.wire.write(request).await {
+        // What shall be gone is gone.
+        Err(failure) if failure.class == Class::NotFound && request.method == Method::DELETE => {
+            Ok(json!({ "kind": "Status", "status": "Success" }))
+        }
+        Err(failure) if failure.already_exists && request.link == Link::Create => {
+            already_there(context, request, failure).await
+        }
+        result => result,
+    }
+}
+
+/// An object of the name is there: as good as made if it carries the same labels of ours.
+async fn already_there(
+    context: &Context,
+    request: &WireRequest,
+    failure: Failure,
+) -> Result<Value, Failure> {
+    let body = request.body.as_ref().unwrap_or(&Value::Null);
+    let name = body
+        .pointer("/metadata/name")
+        .and_then(Value::as_str)
+        .unwrap_or_default();
+    let collection = request.path.split('?').next().unwrap_or_default();
+    let there = context
+        .wire
+        .get(&format!("{collection}/{name}"), request.purpose)
+        .await?;
+    match there {
+        Some(object) if object.pointer("/metadata/labels") == body.pointer("/metadata/labels") => {
+            Ok(object)
+        }
+        _ => Err(failure),
+    }
+}
+
+/// Makes the answer visible to the next pass before any event of it arrives.
+fn absorb(context: &Context, state: &KeyState, kind: &str, request: &WireRequest, answer: &Value) {
+    if kind == "Rollout" {
+        let mut object = answer.clone();
+        if let Some(meta) = object.get_mut("metadata").and_then(Value::as_object_mut) {
+            meta.remove("managedFields");
+        }
+        context.always.rollouts.own_write(&object);
+        return;
+    }
+    let watches = lock(&state.watches).clone();
+    let Some(watches) = watches else { return };
+    let is_object = answer.pointer("/metadata/uid").is_some();
+    if is_object {
+        watches.own_write(kind, answer);
+    } else if request.method == Method::DELETE {
+        let name = request
+            .path
+            .split('?')
+            .next()
+            .and_then(|path| path.rsplit('/').next())
+            .unwrap_or_default();
+        let uid = request
+            .body
+            .as_ref()
+            .and_then(|body| body.pointer("/preconditions/uid"))
+            .and_then(Value::as_str)
+            .unwrap_or_default();
+        watches.own_delete(kind, name, uid);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::JSON_PATCH;
+
+    #[test]
+    fn a_following_request_tests_the_answered_version() {
+        let request = WireRequest {
+            method: Method::PATCH,
+            path: "/x".to_owned(),
+            content_type: JSON_PATCH,
+            body: Some(json!([{ "op": "test", "path": "/metadata/resourceVersion", "value": "" }])),
+            purpose: "test",
+            link: Link::AfterPrevious,
+        };
+        assert_eq!(follow(request.clone(), None), None);
+        let followed = follow(
+            request,
+            Some(&json!({"metadata": {"resourceVersion": "12"}})),
+        )
+        .unwrap();
+        assert_eq!(followed.body.unwrap()[0]["value"], "12");
+    }
+}

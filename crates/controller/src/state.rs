@@ -1,0 +1,171 @@
+//! What is known of one workload between passes, and may be lost: fences, watches, feed, answers
+//! that need not be asked twice. What must not be lost is in the Rollout's status.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::time::Instant;
+
+use crate::feed::Feed;
+use crate::lock;
+use crate::queue::Key;
+use crate::watch::release::ReleaseWatches;
+
+/// Writes that may still land.
+#[derive(Debug, Default)]
+pub struct Fence {
+    /// Of an unanswered write, a start or a take-over.
+    until: Option<Timestamp>,
+    /// Writes sent and not answered yet, each with the time after which it cannot land.
+    open: BTreeMap<u64, Timestamp>,
+}
+
+/// State of one key.
+#[derive(Debug, Default)]
+pub struct KeyState {
+    fence: Mutex<Fence>,
+    next_write: AtomicU64,
+    /// Failures in a row.
+    pub attempts: AtomicU32,
+    /// The next pass reads live: what the watches showed was refused as stale.
+    pub read_live: AtomicBool,
+    pub watches: Mutex<Option<Arc<ReleaseWatches>>>,
+    pub feed: Mutex<Option<Arc<Feed>>>,
+    /// Passes in a row that asked for the next one at once.
+    pub spins: AtomicU32,
+    /// Services, by uid and selector, that were found to select nobody else's pods.
+    pub services: Mutex<BTreeSet<String>>,
+    /// When the status was last written.
+    pub written_at: Mutex<Option<Instant>>,
+}
+
+impl KeyState {
+    fn fenced(until: Timestamp) -> Self {
+        Self {
+            fence: Mutex::new(Fence {
+                until: Some(until),
+                open: BTreeMap::new(),
+            }),
+            ..Self::default()
+        }
+    }
+
+    /// A write leaves now; until it is answered it counts as one that may land.
+    pub fn write_begins(&self, until: Timestamp) -> u64 {
+        let id = self.next_write.fetch_add(1, Ordering::Relaxed);
+        lock(&self.fence).open.insert(id, until);
+        id
+    }
+
+    /// It was answered, or given up: then it may land until `late`.
+    pub fn write_ended(&self, id: u64, late: Option<Timestamp>) {
+        let mut fence = lock(&self.fence);
+        fence.open.remove(&id);
+        fence.until = fence.until.max(late);
+    }
+
+    /// Until when a write may still land late; `None`: none can.
+    #[must_use]
+    pub fn fenced_until(&self, now: Timestamp) -> Option<Timestamp> {
+        let fence = lock(&self.fence);
+        fence
+            .open
+            .values()
+            .copied()
+            .chain(fence.until)
+            .max()
+            .filter(|until| *until > now)
+    }
+
+    /// Closes what a release under way keeps open.
+    pub fn close_release(&self) {
+        *lock(&self.watches) = None;
+        *lock(&self.feed) = None;
+        lock(&self.services).clear();
+    }
+}
+
+/// State of all keys.
+#[derive(Debug, Default)]
+pub struct States {
+    keys: Mutex<BTreeMap<Key, Arc<KeyState>>>,
+    fenced_until: Mutex<Option<Timestamp>>,
+}
+
+impl States {
+    /// After a start or a take-over: a former leader's writes may still land for so long.
+    pub fn take_over(&self, now: Timestamp, write_timeout: Duration) {
+        lock(&self.keys).clear();
+        *lock(&self.fenced_until) = Some(now + write_timeout);
+    }
+
+    /// The state of a key, made when it is first asked for.
+    #[must_use]
+    pub fn of(&self, key: &Key) -> Arc<KeyState> {
+        let mut keys = lock(&self.keys);
+        if let Some(known) = keys.get(key) {
+            return Arc::clone(known);
+        }
+        let made = match *lock(&self.fenced_until) {
+            Some(until) => Arc::new(KeyState::fenced(until)),
+            None => Arc::default(),
+        };
+        keys.insert(key.clone(), Arc::clone(&made));
+        made
+    }
+
+    /// Forgets a key whose Rollout and Deployment are gone.
+    pub fn forget(&self, key: &Key) {
+        lock(&self.keys).remove(key);
+    }
+
+    /// Drops everything, after the lead is lost.
+    pub fn clear(&self) {
+        lock(&self.keys).clear();
+    }
+
+    /// How many releases have their watches open.
+    #[must_use]
+    pub fn active(&self) -> usize {
+        lock(&self.keys)
+            .values()
+            .filter(|state| lock(&state.watches).is_some())
+            .count()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    #[test]
+    fn an_open_write_fences_until_it_is_answered() {
+        let state = KeyState::default();
+        assert_eq!(state.fenced_until(at(0)), None);
+        let id = state.write_begins(at(5));
+        assert_eq!(state.fenced_until(at(1)), Some(at(5)));
+        state.write_ended(id, None);
+        assert_eq!(state.fenced_until(at(1)), None);
+        let id = state.write_begins(at(7));
+        state.write_ended(id, Some(at(9)));
+        assert_eq!(state.fenced_until(at(8)), Some(at(9)));
+        assert_eq!(state.fenced_until(at(9)), None);
+    }
+
+    #[test]
+    fn a_take_over_fences_everybody() {
+        let states = States::default();
+        states.take_over(at(10), Duration::from_secs(5));
+        assert_eq!(
+            states.of(&Key::new("n", "a")).fenced_until(at(11)),
+            Some(at(15))
+        );
+    }
+}

@@ -1,0 +1,219 @@
+//! The status to write and whether it is worth a write. Pure: report and memory in, JSON out.
+
+use crossfade_api::RolloutStatus;
+use crossfade_engine::Memory;
+use jiff::Timestamp;
+use serde_json::{Map, Value, json};
+
+/// How much differs between what stands there and what should.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Change {
+    /// Nothing.
+    None,
+    /// Numbers of the analysis and texts that carry them: written with the next other change, or
+    /// after a minute.
+    Quiet,
+    /// Anything else: written before it is acted on.
+    Loud,
+}
+
+/// The status of a Rollout from the planner's report and memory.
+///
+/// # Errors
+/// When they cannot be written as JSON, which is a bug.
+pub fn build(
+    mut shown: RolloutStatus,
+    memory: &Memory,
+    rollout: &Value,
+    installation: &str,
+    now: Timestamp,
+) -> Result<Value, serde_json::Error> {
+    let generation = rollout
+        .pointer("/metadata/generation")
+        .and_then(Value::as_i64);
+    shown.memory = Some(serde_json::to_value(memory)?);
+    shown.observed_generation = generation;
+    shown
+        .controller
+        .get_or_insert_with(|| installation.to_owned());
+    for condition in &mut shown.conditions {
+        condition.observed_generation = condition.observed_generation.or(generation);
+    }
+    let mut status = serde_json::to_value(shown)?;
+    stamp(
+        &mut status,
+        rollout.get("status").unwrap_or(&Value::Null),
+        now,
+    );
+    Ok(status)
+}
+
+/// A condition whose status did not change keeps its time.
+fn stamp(status: &mut Value, before: &Value, now: Timestamp) {
+    let now = now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+    let known = before.get("conditions").and_then(Value::as_array);
+    for condition in status
+        .get_mut("conditions")
+        .and_then(Value::as_array_mut)
+        .into_iter()
+        .flatten()
+    {
+        let same = known.into_iter().flatten().find(|other| {
+            other.get("type") == condition.get("type")
+                && other.get("status") == condition.get("status")
+        });
+        let time = same
+            .and_then(|other| other.get("lastTransitionTime"))
+            .cloned()
+            .unwrap_or_else(|| json!(now));
+        if let Some(map) = condition.as_object_mut() {
+            map.insert("lastTransitionTime".to_owned(), time);
+        }
+    }
+}
+
+/// Compares what stands there with what should.
+#[must_use]
+pub fn change(before: &Value, after: &Value) -> Change {
+    if before == after {
+        Change::None
+    } else if loud(before) == loud(after) {
+        Change::Quiet
+    } else {
+        Change::Loud
+    }
+}
+
+/// A status without what moves with every tick of the analysis.
+fn loud(status: &Value) -> Value {
+    let mut status = status.clone();
+    remove(status.as_object_mut(), &["message"]);
+    remove(
+        status
+            .pointer_mut("/verdict")
+            .and_then(Value::as_object_mut),
+        &["reason", "signals"],
+    );
+    remove(
+        status
+            .pointer_mut("/memory/release")
+            .and_then(Value::as_object_mut),
+        &["judge"],
+    );
+    remove(
+        status.pointer_mut("/step").and_then(Value::as_object_mut),
+        &["then"],
+    );
+    for condition in status
+        .get_mut("conditions")
+        .and_then(Value::as_array_mut)
+        .into_iter()
+        .flatten()
+    {
+        remove(condition.as_object_mut(), &["message"]);
+    }
+    status
+}
+
+fn remove(map: Option<&mut Map<String, Value>>, names: &[&str]) {
+    if let Some(map) = map {
+        for name in names {
+            map.remove(*name);
+        }
+    }
+}
+
+/// Adds to the message which write was refused. Returns whether that is news.
+pub fn refused(status: &mut Value, why: &str) -> bool {
+    const MARK: &str = "; refused: ";
+    let Some(message) = status.get("message").and_then(Value::as_str) else {
+        return false;
+    };
+    let before = message.split(MARK).next().unwrap_or_default();
+    let short: String = why.chars().take(700).collect();
+    let after = format!("{before}{MARK}{short}");
+    if after == message {
+        return false;
+    }
+    if let Some(map) = status.as_object_mut() {
+        map.insert("message".to_owned(), json!(after));
+    }
+    true
+}
+
+/// What to say about a Rollout that cannot be read: the rest of its status stays.
+#[must_use]
+pub fn unreadable(rollout: &Value, why: &str, now: Timestamp) -> Value {
+    let before = rollout.get("status").cloned().unwrap_or_else(|| json!({}));
+    let mut status = before.clone();
+    let generation = rollout
+        .pointer("/metadata/generation")
+        .and_then(Value::as_i64);
+    let condition = |kind: &str, value: &str| json!({ "type": kind, "status": value, "reason": "Unreadable", "message": why, "observedGeneration": generation });
+    if let Some(map) = status.as_object_mut() {
+        map.insert("message".to_owned(), json!(why));
+        map.insert("observedGeneration".to_owned(), json!(generation));
+        map.insert(
+            "conditions".to_owned(),
+            json!([condition("Ready", "False"), condition("Stalled", "True")]),
+        );
+    }
+    stamp(&mut status, &before, now);
+    status
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn now() -> Timestamp {
+        Timestamp::from_second(1_700_000_000).unwrap()
+    }
+
+    #[test]
+    fn numbers_of_the_analysis_are_quiet() {
+        let before = json!({"phase": "Progressing", "message": "1 of 10", "verdict": {"outcome": "watching", "reason": "1 of 10"}, "memory": {"release": {"step": 1, "judge": {"lastTick": 4}}}});
+        let mut after = before.clone();
+        assert_eq!(change(&before, &after), Change::None);
+        after["memory"]["release"]["judge"]["lastTick"] = json!(5);
+        after["verdict"]["reason"] = json!("2 of 20");
+        after["message"] = json!("2 of 20");
+        assert_eq!(change(&before, &after), Change::Quiet);
+        after["verdict"]["outcome"] = json!("bad");
+        assert_eq!(change(&before, &after), Change::Loud);
+        let mut stepped = before.clone();
+        stepped["memory"]["release"]["step"] = json!(2);
+        assert_eq!(change(&before, &stepped), Change::Loud);
+    }
+
+    #[test]
+    fn a_condition_keeps_its_time_while_its_status_stays() {
+        let before = json!({"conditions": [{"type": "Ready", "status": "True", "lastTransitionTime": "2020-01-01T00:00:00Z"}]});
+        let mut same = json!({"conditions": [{"type": "Ready", "status": "True", "message": "new words"}, {"type": "Stalled", "status": "False"}]});
+        stamp(&mut same, &before, now());
+        assert_eq!(
+            same["conditions"][0]["lastTransitionTime"],
+            "2020-01-01T00:00:00Z"
+        );
+        assert_eq!(
+            same["conditions"][1]["lastTransitionTime"],
+            "2023-11-14T22:13:20Z"
+        );
+    }
+
+    #[test]
+    fn a_refusal_is_shown_once() {
+        let mut status = json!({"message": "waits for a write"});
+        assert!(refused(&mut status, "denied by a webhook"));
+        assert_eq!(
+            status["message"],
+            "waits for a write; refused: denied by a webhook"
+        );
+        assert!(!refused(&mut status, "denied by a webhook"));
+        assert!(refused(&mut status, "denied by another"));
+        assert_eq!(
+            status["message"],
+            "waits for a write; refused: denied by another"
+        );
+    }
+}

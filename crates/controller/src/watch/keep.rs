@@ -1,0 +1,196 @@
+//! One watch, kept up with a back-off and a health of its own: a kind that fails does not slow the
+//! others down.
+
+use std::collections::BTreeMap;
+use std::pin::pin;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use futures::StreamExt;
+use jiff::Timestamp;
+use kube::Api;
+use kube::runtime::watcher::{self, Event, watcher};
+use serde_json::Value;
+
+use super::raw::Raw;
+use super::store::{Place, Store, place};
+use crate::error::{Class, delay};
+use crate::lock;
+use crate::ports::Clock;
+
+/// Load balancers drop idle connections after four minutes; the server ends the watch well before.
+const WATCH_SECONDS: u32 = 120;
+/// A watch without an answer of any kind for so long after a failure is standing again: opening it
+/// would have failed by then.
+const STANDING_AFTER: Duration = Duration::from_secs(12);
+
+/// How one watch is doing.
+#[derive(Clone, Debug, Default)]
+pub struct WatchState {
+    /// Its first list is complete.
+    pub synced: bool,
+    /// Last event or list.
+    pub last_success: Option<Timestamp>,
+    /// Since when it fails, and how.
+    pub failing: Option<(Timestamp, String)>,
+    /// Failures since the start.
+    pub failures: u64,
+}
+
+/// Health of the watches, by name.
+#[derive(Debug, Default)]
+pub struct WatchHealth {
+    kinds: Mutex<BTreeMap<String, WatchState>>,
+}
+
+impl WatchHealth {
+    /// All of them.
+    #[must_use]
+    pub fn all(&self) -> BTreeMap<String, WatchState> {
+        lock(&self.kinds).clone()
+    }
+
+    /// Whether every watch has had its first list.
+    #[must_use]
+    pub fn synced(&self) -> bool {
+        let kinds = lock(&self.kinds);
+        !kinds.is_empty() && kinds.values().all(|state| state.synced)
+    }
+
+    /// The watches that fail for longer than this, in words.
+    #[must_use]
+    pub fn failing(&self, now: Timestamp, longer_than: Duration) -> Vec<String> {
+        lock(&self.kinds)
+            .iter()
+            .filter_map(|(name, state)| {
+                let (since, why) = state.failing.as_ref()?;
+                let lasted = now.duration_since(*since);
+                (lasted.as_secs() >= i64::try_from(longer_than.as_secs()).unwrap_or(i64::MAX))
+                    .then(|| format!("{name}: {why}"))
+            })
+            .collect()
+    }
+
+    fn change(&self, name: &str, change: impl FnOnce(&mut WatchState)) {
+        change(lock(&self.kinds).entry(name.to_owned()).or_default());
+    }
+
+    /// Names a watch before it starts, so that readiness waits for it.
+    pub fn expect(&self, name: &str) {
+        self.change(name, |_| {});
+    }
+
+    /// Forgets a watch that is closed.
+    pub fn forget(&self, name: &str) {
+        lock(&self.kinds).remove(name);
+    }
+}
+
+/// What a watch is made of.
+pub struct Kept<const META: bool> {
+    pub name: String,
+    pub api: Api<Raw<META>>,
+    pub config: watcher::Config,
+    pub store: Arc<Store>,
+    /// The namespace; empty: the whole cluster.
+    pub scope: String,
+    /// What of an object is kept; `None`: nothing, it is as good as not there.
+    pub prune: fn(Value) -> Option<Value>,
+    /// Told what changed.
+    pub changed: Box<dyn Fn(&Place) + Send + Sync>,
+    /// Told after each complete list.
+    pub listed: Box<dyn Fn() + Send + Sync>,
+    pub health: Arc<WatchHealth>,
+    pub clock: Arc<dyn Clock>,
+}
+
+impl<const META: bool> std::fmt::Debug for Kept<META> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("Kept")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<const META: bool> Kept<META> {
+    /// Keeps the watch up until the task is dropped.
+    pub async fn run(self) {
+        let mut events = pin!(watcher(
+            self.api.clone(),
+            self.config.clone().timeout(WATCH_SECONDS)
+        ));
+        let mut attempt = 0_u32;
+        loop {
+            let failing = attempt > 0;
+            let event = tokio::select! {
+                event = events.next() => event,
+                () = tokio::time::sleep(STANDING_AFTER), if failing => {
+                    attempt = 0;
+                    self.health.change(&self.name, |state| state.failing = None);
+                    continue;
+                }
+            };
+            match event {
+                // The watcher never ends by itself.
+                None => return,
+                Some(Ok(event)) => {
+                    attempt = 0;
+                    let done = matches!(event, Event::InitDone);
+                    self.take(event);
+                    let now = self.clock.now();
+                    self.health.change(&self.name, |state| {
+                        state.last_success = Some(now);
+                        state.failing = None;
+                        state.synced |= done;
+                    });
+                    if done {
+                        (self.listed)();
+                    }
+                }
+                Some(Err(error)) => {
+                    let wait = delay(Class::Unavailable, attempt, &self.name);
+                    attempt = attempt.saturating_add(1);
+                    let (now, text) = (self.clock.now(), error.to_string());
+                    tracing::warn!(watch = %self.name, error = %text, ?wait, "a watch failed");
+                    self.health.change(&self.name, |state| {
+                        state.failures += 1;
+                        let since = state.failing.as_ref().map_or(now, |(since, _)| *since);
+                        state.failing = Some((since, text));
+                    });
+                    tokio::time::sleep(wait).await;
+                }
+            }
+        }
+    }
+
+    fn take(&self, event: Event<Raw<META>>) {
+        match event {
+            Event::Apply(object) => {
+                let changed = match (self.prune)(object.value.clone()) {
+                    Some(kept) => self.store.apply(kept),
+                    None => self.store.delete(&object.value),
+                };
+                if changed {
+                    (self.changed)(&place(&object.value));
+                }
+            }
+            Event::Delete(object) => {
+                if self.store.delete(&object.value) {
+                    (self.changed)(&place(&object.value));
+                }
+            }
+            Event::Init => self.store.begin(&self.scope),
+            Event::InitApply(object) => {
+                if let Some(kept) = (self.prune)(object.value) {
+                    self.store.listed(&self.scope, kept);
+                }
+            }
+            Event::InitDone => {
+                for at in self.store.complete(&self.scope) {
+                    (self.changed)(&at);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,308 @@
+//! What one watch shows, never older than our own writes: answers of our writes go into the store
+//! at once, and events or lists older than them are passed over. Versions are compared as numbers,
+//! as the API server itself does. No kube here: events come in as plain JSON.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
+
+use serde_json::Value;
+
+use crate::lock;
+
+/// Namespace and name.
+pub type Place = (String, String);
+
+#[derive(Debug, Default)]
+struct Inner {
+    objects: BTreeMap<Place, Arc<Value>>,
+    /// The lists under way, by namespace; the empty one is the whole cluster.
+    listing: BTreeMap<String, BTreeMap<Place, Arc<Value>>>,
+    /// Versions our writes answered with while that list was under way.
+    written: BTreeMap<Place, u64>,
+    /// uids we saw deleted, by place, so that a late event does not bring them back.
+    gone: BTreeMap<Place, String>,
+    /// Namespaces whose first list is still missing.
+    missing: BTreeSet<String>,
+    synced: bool,
+}
+
+/// The objects of one watch, or of one per namespace.
+#[derive(Debug, Default)]
+pub struct Store {
+    inner: Mutex<Inner>,
+}
+
+/// Namespace and name of an object.
+#[must_use]
+pub fn place(object: &Value) -> Place {
+    let text = |name: &str| {
+        object
+            .pointer("/metadata")
+            .and_then(|meta| meta.get(name))
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+            .to_owned()
+    };
+    (text("namespace"), text("name"))
+}
+
+/// resourceVersion as a number, 0 if it is none.
+#[must_use]
+pub fn version(object: &Value) -> u64 {
+    object
+        .pointer("/metadata/resourceVersion")
+        .and_then(Value::as_str)
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(0)
+}
+
+fn uid(object: &Value) -> &str {
+    object
+        .pointer("/metadata/uid")
+        .and_then(Value::as_str)
+        .unwrap_or_default()
+}
+
+impl Store {
+    /// Takes an object in; true if it changed what the store shows.
+    pub fn apply(&self, object: Value) -> bool {
+        let mut inner = lock(&self.inner);
+        let at = place(&object);
+        if inner.gone.get(&at).is_some_and(|gone| gone == uid(&object)) {
+            return false;
+        }
+        if inner
+            .objects
+            .get(&at)
+            .is_some_and(|known| version(known) >= version(&object))
+        {
+            return false;
+        }
+        inner.objects.insert(at, Arc::new(object));
+        true
+    }
+
+    /// Takes the answer of one of our own writes in.
+    pub fn own_write(&self, object: &Value) {
+        let at = place(object);
+        let written = version(object);
+        if self.apply(object.clone()) {
+            let mut inner = lock(&self.inner);
+            if !inner.listing.is_empty() {
+                inner.written.insert(at, written);
+            }
+        }
+    }
+
+    /// Takes out what we deleted ourselves.
+    pub fn own_delete(&self, at: &Place, deleted: &str) {
+        let mut inner = lock(&self.inner);
+        if inner
+            .objects
+            .get(at)
+            .is_some_and(|known| uid(known) == deleted)
+        {
+            inner.objects.remove(at);
+        }
+        inner.gone.insert(at.clone(), deleted.to_owned());
+    }
+
+    /// A deletion seen by the watch; true if it changed what the store shows.
+    pub fn delete(&self, object: &Value) -> bool {
+        let mut inner = lock(&self.inner);
+        let at = place(object);
+        inner.gone.remove(&at);
+        if inner
+            .objects
+            .get(&at)
+            .is_some_and(|known| uid(known) == uid(object))
+        {
+            inner.objects.remove(&at).is_some()
+        } else {
+            false
+        }
+    }
+
+    /// Waits for a first list of this namespace; the empty one is the whole cluster.
+    pub fn expect(&self, scope: &str) {
+        lock(&self.inner).missing.insert(scope.to_owned());
+    }
+
+    /// A list begins.
+    pub fn begin(&self, scope: &str) {
+        lock(&self.inner)
+            .listing
+            .insert(scope.to_owned(), BTreeMap::new());
+    }
+
+    /// An object of the list.
+    pub fn listed(&self, scope: &str, object: Value) {
+        if let Some(listing) = lock(&self.inner).listing.get_mut(scope) {
+            listing.insert(place(&object), Arc::new(object));
+        }
+    }
+
+    /// The list is complete: what it does not name is gone, but for what we wrote meanwhile. Returns
+    /// the places that changed.
+    pub fn complete(&self, scope: &str) -> Vec<Place> {
+        let mut inner = lock(&self.inner);
+        let Some(mut listing) = inner.listing.remove(scope) else {
+            return Vec::new();
+        };
+        listing.retain(|at, object| {
+            inner
+                .gone
+                .get(at)
+                .is_none_or(|deleted| deleted != uid(object))
+        });
+        for (at, known) in &inner.objects {
+            let newer = match listing.get(at) {
+                Some(object) => version(known) > version(object),
+                // Another namespace's list, or one of our own writes that this list is too old for.
+                None => (!scope.is_empty() && at.0 != scope) || inner.written.contains_key(at),
+            };
+            if newer {
+                listing.insert(at.clone(), Arc::clone(known));
+            }
+        }
+        let before = std::mem::replace(&mut inner.objects, listing);
+        if inner.listing.is_empty() {
+            inner.written.clear();
+        }
+        inner
+            .gone
+            .retain(|at, _| !scope.is_empty() && at.0 != scope);
+        inner.missing.remove(scope);
+        inner.synced = inner.missing.is_empty();
+        let mut changed: Vec<Place> = inner
+            .objects
+            .iter()
+            .filter(|(at, object)| {
+                before
+                    .get(*at)
+                    .is_none_or(|known| version(known) != version(object))
+            })
+            .map(|(at, _)| at.clone())
+            .collect();
+        changed.extend(
+            before
+                .into_keys()
+                .filter(|at| !inner.objects.contains_key(at)),
+        );
+        changed
+    }
+
+    /// Whether a list has been completed.
+    #[must_use]
+    pub fn synced(&self) -> bool {
+        lock(&self.inner).synced
+    }
+
+    /// One object.
+    #[must_use]
+    pub fn get(&self, namespace: &str, name: &str) -> Option<Arc<Value>> {
+        lock(&self.inner)
+            .objects
+            .get(&(namespace.to_owned(), name.to_owned()))
+            .cloned()
+    }
+
+    /// All objects, in order of namespace and name.
+    #[must_use]
+    pub fn all(&self) -> Vec<Arc<Value>> {
+        lock(&self.inner).objects.values().cloned().collect()
+    }
+
+    /// How many objects it holds.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        lock(&self.inner).objects.len()
+    }
+
+    /// Whether it holds none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn object(name: &str, uid: &str, version: u64) -> Value {
+        json!({"metadata": {"namespace": "n", "name": name, "uid": uid, "resourceVersion": version.to_string()}})
+    }
+
+    fn shown(store: &Store) -> Vec<(String, u64)> {
+        store
+            .all()
+            .iter()
+            .map(|object| (place(object).1, version(object)))
+            .collect()
+    }
+
+    #[test]
+    fn an_event_older_than_our_write_is_passed_over() {
+        let store = Store::default();
+        assert!(store.apply(object("a", "1", 9)));
+        store.own_write(&object("a", "1", 12));
+        assert!(!store.apply(object("a", "1", 11)));
+        // As numbers: as text, 9 would be above 12.
+        assert!(!store.apply(object("a", "1", 9)));
+        assert!(store.apply(object("a", "1", 100)));
+        assert_eq!(shown(&store), vec![("a".to_owned(), 100)]);
+    }
+
+    #[test]
+    fn what_we_deleted_does_not_come_back() {
+        let store = Store::default();
+        store.apply(object("a", "1", 5));
+        store.own_delete(&("n".to_owned(), "a".to_owned()), "1");
+        assert!(!store.apply(object("a", "1", 6)));
+        assert!(
+            store.apply(object("a", "2", 8)),
+            "a new life under the same name"
+        );
+        assert!(
+            !store.delete(&object("a", "1", 7)),
+            "the end of the old one"
+        );
+        assert_eq!(shown(&store), vec![("a".to_owned(), 8)]);
+    }
+
+    #[test]
+    fn a_list_replaces_all_but_what_we_wrote_meanwhile() {
+        let store = Store::default();
+        store.apply(object("old", "1", 3));
+        store.begin("");
+        store.listed("", object("kept", "2", 4));
+        store.own_write(&object("ours", "3", 9));
+        store.own_write(&object("kept", "2", 10));
+        assert!(!store.synced());
+        let changed = store.complete("");
+        assert!(store.synced());
+        assert_eq!(
+            shown(&store),
+            vec![("kept".to_owned(), 10), ("ours".to_owned(), 9)]
+        );
+        assert_eq!(changed, vec![("n".to_owned(), "old".to_owned())]);
+    }
+
+    #[test]
+    fn one_namespaces_list_leaves_the_others_alone() {
+        let store = Store::default();
+        store.expect("n");
+        store.expect("m");
+        store.begin("n");
+        store.listed("n", object("a", "1", 3));
+        store.complete("n");
+        assert!(!store.synced());
+        store.begin("m");
+        store.complete("m");
+        assert!(store.synced());
+        assert_eq!(shown(&store), vec![("a".to_owned(), 3)]);
+    }
+}
