@@ -1,0 +1,217 @@
+//! The arguments of every command.
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use crossfade_api::Duration;
+
+/// Releases Kubernetes Deployments step by step.
+#[derive(Debug, Parser)]
+#[command(name = "crossfade", version, propagate_version = true)]
+pub struct Arguments {
+    #[command(flatten)]
+    pub global: Global,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Which cluster and namespace.
+#[derive(Debug, Args)]
+pub struct Global {
+    /// Namespace; default: that of the context (install, uninstall: crossfade-system)
+    #[arg(short, long, global = true)]
+    pub namespace: Option<String>,
+    /// Context of the kubeconfig
+    #[arg(long, global = true)]
+    pub context: Option<String>,
+    /// Path of the kubeconfig; default: $KUBECONFIG, then ~/.kube/config
+    #[arg(long, global = true)]
+    pub kubeconfig: Option<std::path::PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Where a release stands
+    Status(Status),
+    /// All Rollouts
+    List(List),
+    /// End the current stay, approval or hold; with --full the whole plan
+    Promote(Promote),
+    /// Stay where it is until `resume`
+    Pause(Control),
+    /// Go on after `pause`
+    Resume(Control),
+    /// Take the new version away, now
+    Abort(Abort),
+    /// Release the rejected template again
+    Retry(Control),
+    /// Why a release stands where it stands, and what gets it moving
+    Explain(Look),
+    /// Ended releases
+    History(Look),
+    /// Release another image, gated in the same request; for pipelines with --wait
+    Run(Run),
+    /// Change a part of the template, gated in the same request
+    Set(Set),
+    /// What a release would do. Changes nothing
+    Plan(Look),
+    /// Install kinds, rights and admission
+    Install(Install),
+    /// Remove them
+    Uninstall(Uninstall),
+    /// Print the completion script of a shell
+    Completions {
+        /// bash, zsh, fish, elvish or powershell
+        shell: clap_complete::Shell,
+    },
+}
+
+/// Form of the output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    Json,
+    Yaml,
+    Name,
+}
+
+#[derive(Debug, Args)]
+pub struct Status {
+    /// The workload: web, deployment/web or rollout/web; may be left out when there is one only
+    pub workload: Option<String>,
+    /// Go on showing until the release is over
+    #[arg(short, long)]
+    pub watch: bool,
+    #[arg(short, long)]
+    pub output: Option<Format>,
+}
+
+#[derive(Debug, Args)]
+pub struct List {
+    /// Every namespace
+    #[arg(short = 'A', long)]
+    pub all_namespaces: bool,
+    #[arg(short, long)]
+    pub output: Option<Format>,
+}
+
+#[derive(Debug, Args)]
+pub struct Look {
+    /// The workload: web, deployment/web or rollout/web; may be left out when there is one only
+    pub workload: Option<String>,
+    #[arg(short, long)]
+    pub output: Option<Format>,
+}
+
+#[derive(Debug, Args)]
+pub struct Control {
+    /// The workload: web, deployment/web or rollout/web; may be left out when there is one only
+    pub workload: Option<String>,
+    /// Why, for the record
+    #[arg(long)]
+    pub reason: Option<String>,
+    /// Wait until the release is over; the exit code says how it ended
+    #[arg(long)]
+    pub wait: bool,
+    /// Longest wait for the answer (default 15s), with --wait for the end (default 1h)
+    #[arg(long)]
+    pub timeout: Option<Duration>,
+}
+
+#[derive(Debug, Args)]
+pub struct Promote {
+    #[command(flatten)]
+    pub control: Control,
+    /// Skip every step and the verdict. Recorded with who and why
+    #[arg(long)]
+    pub full: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Abort {
+    #[command(flatten)]
+    pub control: Control,
+    /// Even if the old version has no ready pod
+    #[arg(long)]
+    pub force: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Run {
+    /// The workload: deployment/web
+    pub workload: String,
+    /// Container and image: app=registry/app:v2; the container may be left out when there is one only
+    #[arg(long, required = true, value_name = "CONTAINER=IMAGE")]
+    pub image: Vec<String>,
+    /// Wait until the release is over; the exit code says how it ended
+    #[arg(long)]
+    pub wait: bool,
+    /// Longest wait, default 1h
+    #[arg(long)]
+    pub timeout: Option<Duration>,
+}
+
+#[derive(Debug, Args)]
+pub struct Set {
+    #[command(subcommand)]
+    pub what: SetWhat,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum SetWhat {
+    /// Another image
+    Image {
+        /// The workload: deployment/web
+        workload: String,
+        /// Container and image: app=registry/app:v2
+        #[arg(required = true, value_name = "CONTAINER=IMAGE")]
+        image: Vec<String>,
+    },
+}
+
+/// Which installation.
+#[derive(Debug, Args)]
+pub struct Which {
+    /// Name of the installation
+    #[arg(long, default_value = "crossfade")]
+    pub name: String,
+    /// ServiceAccount of the controller
+    #[arg(long, default_value = "crossfade")]
+    pub service_account: String,
+    /// Serve these namespaces only
+    #[arg(long, value_delimiter = ',', value_name = "NAMESPACE,…")]
+    pub namespaces: Option<Vec<String>>,
+}
+
+#[derive(Debug, Args)]
+pub struct Install {
+    #[command(flatten)]
+    pub which: Which,
+    /// Where the API server reaches a controller outside the cluster, for example https://10.0.0.1:9443
+    #[arg(long)]
+    pub admission_url: Option<String>,
+    /// File with the authority of the admission server, PEM; default: the controller fills it in
+    #[arg(long)]
+    pub ca_file: Option<std::path::PathBuf>,
+    /// Leave admission out: for clusters that allow no webhooks. Releases then start by `run` or `set image`
+    #[arg(long)]
+    pub no_admission: bool,
+    /// Print instead of applying
+    #[arg(short, long)]
+    pub output: Option<Format>,
+}
+
+#[derive(Debug, Args)]
+pub struct Uninstall {
+    #[command(flatten)]
+    pub which: Which,
+    /// Abort what is under way, wait, and put the old templates back
+    #[arg(long, conflicts_with = "release")]
+    pub revert: bool,
+    /// Promote what is under way, unjudged, and wait
+    #[arg(long)]
+    pub release: bool,
+    /// Remove the kinds too, and with them every Rollout, its history and all policies
+    #[arg(long)]
+    pub kinds: bool,
+    /// Longest wait per release
+    #[arg(long, default_value = "10m")]
+    pub timeout: Duration,
+}

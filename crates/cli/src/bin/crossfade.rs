@@ -1,0 +1,5 @@
+//! `crossfade`. Everything is in the library.
+
+fn main() -> std::process::ExitCode {
+    crossfade_cli::main()
+}

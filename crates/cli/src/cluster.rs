@@ -1,0 +1,122 @@
+//! The connection to the cluster, and its errors in words that say what to do.
+
+use std::future::Future;
+use std::time::Duration;
+
+use crossfade_api::Rollout;
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Api, Client, Config};
+
+use crate::args::Global;
+use crate::exit::Failure;
+
+/// Longest wait for one call.
+const LIMIT: Duration = Duration::from_secs(20);
+
+/// A cluster and the namespace meant.
+#[derive(Clone)]
+pub struct Cluster {
+    pub client: Client,
+    pub namespace: String,
+}
+
+impl Cluster {
+    /// By flags, environment and files, as kubectl does.
+    pub async fn connect(global: &Global) -> Result<Self, Failure> {
+        let unreadable = |error: &dyn std::fmt::Display| {
+            Failure::new(format!("no usable kubeconfig: {error}"))
+                .next("name one with --kubeconfig or KUBECONFIG, and a context with --context")
+        };
+        let options = KubeConfigOptions {
+            context: global.context.clone(),
+            ..KubeConfigOptions::default()
+        };
+        let mut config = match (&global.kubeconfig, &global.context) {
+            (Some(path), _) => {
+                let file = Kubeconfig::read_from(path).map_err(|error| unreadable(&error))?;
+                Config::from_custom_kubeconfig(file, &options)
+                    .await
+                    .map_err(|error| unreadable(&error))?
+            }
+            (None, Some(_)) => Config::from_kubeconfig(&options)
+                .await
+                .map_err(|error| unreadable(&error))?,
+            (None, None) => Config::infer().await.map_err(|error| unreadable(&error))?,
+        };
+        config.connect_timeout = Some(Duration::from_secs(10));
+        // A command is written once and its answer is shown; hidden repetitions would hide errors.
+        config.default_retry = false;
+        let namespace = global
+            .namespace
+            .clone()
+            .unwrap_or_else(|| config.default_namespace.clone());
+        let client = Client::try_from(config).map_err(|error| unreadable(&error))?;
+        Ok(Self { client, namespace })
+    }
+
+    /// The Rollouts of the namespace.
+    pub fn rollouts(&self) -> Api<Rollout> {
+        Api::namespaced(self.client.clone(), &self.namespace)
+    }
+}
+
+/// One call within its time, its error explained. `what` goes on after "cannot".
+pub async fn call<T>(
+    what: &str,
+    call: impl Future<Output = kube::Result<T>>,
+) -> Result<T, Failure> {
+    match tokio::time::timeout(LIMIT, call).await {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(error)) => Err(explain(what, &error)),
+        Err(_) => Err(Failure::new(format!(
+            "cannot {what}: the API server did not answer within {} s",
+            LIMIT.as_secs()
+        ))
+        .next("check the connection: kubectl version")),
+    }
+}
+
+fn explain(what: &str, error: &kube::Error) -> Failure {
+    match error {
+        kube::Error::Api(status) => {
+            let failure = Failure::new(format!("cannot {what}: {}", status.message));
+            match status.code {
+                401 => failure.next("log in again, or name another context with --context"),
+                403 if status.message.contains("Crossfade")
+                    || status.message.contains("admission webhook") =>
+                {
+                    failure.next("do as the message says")
+                }
+                403 => failure.next("ask for the right, or name another context with --context"),
+                404 if status
+                    .message
+                    .contains("could not find the requested resource")
+                    || status.message.contains("page not found") =>
+                {
+                    failure.next("Crossfade is not installed in this cluster: crossfade install")
+                }
+                422 if status.message.contains("spec.control") => {
+                    failure.next("wait until the abort is carried out (crossfade status -w); crossfade retry takes it back")
+                }
+                409 => failure.next("somebody changed it in between: try again"),
+                500 if status.message.contains("webhook") => {
+                    failure.next("the controller does not answer: is it running? Its log says more")
+                }
+                _ => failure,
+            }
+        }
+        other => {
+            let mut text = other.to_string();
+            let mut source = std::error::Error::source(other);
+            while let Some(inner) = source {
+                let inner_text = inner.to_string();
+                if !text.contains(&inner_text) {
+                    text = format!("{text}: {inner_text}");
+                }
+                source = inner.source();
+            }
+            Failure::new(format!("cannot {what}: {text}"))
+                .next("check the connection: kubectl version")
+        }
+    }
+}

@@ -1,0 +1,188 @@
+//! `promote`, `pause`, `resume`, `abort`, `retry`: a command is written into the Rollout, and its
+//! answer is waited for.
+
+use std::hash::{BuildHasher, Hasher};
+use std::time::Duration;
+
+use crossfade_api::{Action, ControlStatus, Phase, Rollout};
+use kube::ResourceExt;
+use kube::api::{Patch, PatchParams};
+use serde_json::json;
+
+use crate::args::Control;
+use crate::cluster::{Cluster, call};
+use crate::commands::run::{Ended, ended};
+use crate::exit::{Exit, Failure};
+use crate::find;
+use crate::follow::{self, Follow, View, phase};
+
+/// Longest wait for the controller's answer.
+const ANSWER: Duration = Duration::from_secs(15);
+/// Longest wait for the end of a release.
+const END: Duration = Duration::from_secs(3600);
+
+/// What to do.
+#[derive(Clone, Copy, Debug)]
+pub struct Order {
+    pub action: Action,
+    pub full: bool,
+    pub force: bool,
+}
+
+impl From<Action> for Order {
+    fn from(action: Action) -> Self {
+        Self {
+            action,
+            full: false,
+            force: false,
+        }
+    }
+}
+
+/// A name that does not repeat.
+pub fn fresh_id() -> String {
+    // The standard library keys each of these with random bytes of the operating system.
+    let number = || {
+        std::collections::hash_map::RandomState::new()
+            .build_hasher()
+            .finish()
+    };
+    format!("{:016x}", number() ^ number().rotate_left(17))
+}
+
+/// Writes the command; gives its id.
+pub async fn write(
+    cluster: &Cluster,
+    rollout: &Rollout,
+    order: Order,
+    reason: Option<&str>,
+) -> Result<String, Failure> {
+    let id = fresh_id();
+    let status = rollout.status.as_ref();
+    let abort = order.action == Action::Abort;
+    // Every field is named: a merge patch keeps those of the command before.
+    let control = json!({
+        "id": id,
+        "action": order.action.as_str(),
+        "candidate": status.and_then(|status| status.candidate.as_ref()).map(|candidate| &candidate.name),
+        "step": status.and_then(|status| status.step.as_ref()).map(|step| step.index).filter(|_| !abort),
+        "full": order.full.then_some(true),
+        "force": order.force.then_some(true),
+        "revision": null,
+        "reason": reason,
+        "author": null,
+    });
+    let patch = json!({ "spec": { "control": control } });
+    let parameters = PatchParams {
+        field_manager: Some("crossfade-cli".to_owned()),
+        ..PatchParams::default()
+    };
+    let what = format!("write the command {}", order.action.as_str());
+    call(
+        &what,
+        cluster
+            .rollouts()
+            .patch(&rollout.name_any(), &parameters, &Patch::Merge(&patch)),
+    )
+    .await?;
+    Ok(id)
+}
+
+/// Waits until the controller has handled the command.
+pub async fn answer(
+    cluster: &Cluster,
+    name: &str,
+    id: &str,
+    limit: Duration,
+) -> Result<ControlStatus, Failure> {
+    let mut follow = Follow::new(cluster, name);
+    let mut view = View::silent();
+    let handled = follow::until(&mut follow, &mut view, Some(limit), |rollout| {
+        rollout?
+            .status
+            .as_ref()?
+            .control
+            .clone()
+            .filter(|control| control.id == id)
+    });
+    handled.await?.ok_or_else(|| {
+        Failure::new("the command is written, but the controller has not answered it yet")
+            .next("is the controller running? It carries the command out as soon as it does; see crossfade status -w")
+            .exit(Exit::TimedOut)
+    })
+}
+
+/// Nothing under way: said here, so that nobody waits for an answer that cannot help.
+fn refuse_early(rollout: &Rollout, action: Action) -> Result<(), Failure> {
+    let (name, phase) = (rollout.name_any(), phase(rollout));
+    let wrong = |why: &str, next: String| Err(Failure::new(format!("{name}: {why}")).next(next));
+    match (phase, action) {
+        (Phase::Idle, _) => wrong(
+            "no release is under way",
+            format!("start one: crossfade run deployment/{name} --image …"),
+        ),
+        (Phase::RolledBack, Action::Promote | Action::Pause | Action::Resume | Action::Abort) => {
+            wrong(
+                "the release was taken back already",
+                format!("crossfade retry {name}, or push another template"),
+            )
+        }
+        _ => Ok(()),
+    }
+}
+
+pub async fn run(cluster: &Cluster, order: Order, arguments: &Control) -> Result<Exit, Failure> {
+    let rollout = find::rollout(cluster, arguments.workload.as_deref()).await?;
+    // An abort is never kept back by what was seen a moment ago.
+    if order.action != Action::Abort || phase(&rollout) == Phase::Idle {
+        refuse_early(&rollout, order.action)?;
+    }
+    let name = rollout.name_any();
+    let id = write(cluster, &rollout, order, arguments.reason.as_deref()).await?;
+    let limit = arguments
+        .timeout
+        .map(|limit| Duration::from_millis(limit.milliseconds()));
+    let answer_limit = if arguments.wait {
+        ANSWER
+    } else {
+        limit.unwrap_or(ANSWER)
+    };
+    let handled = answer(cluster, &name, &id, answer_limit).await?;
+    let sentence = format!(
+        "{name}: {} {}: {}",
+        handled.action, handled.outcome, handled.message
+    );
+    match handled.outcome.as_str() {
+        "done" => eprintln!("{sentence}"),
+        "superseded" => {
+            return Err(Failure::new(sentence)
+                .next(format!("see crossfade status {name}"))
+                .exit(Exit::Aborted));
+        }
+        _ => return Err(Failure::new(sentence).next(format!("see crossfade explain {name}"))),
+    }
+    if !arguments.wait {
+        return Ok(Exit::Done);
+    }
+    let mut follow = Follow::new(cluster, &name);
+    let before = Ended::of(Some(&rollout));
+    match ended(&mut follow, &before, limit.unwrap_or(END)).await {
+        // Who asked for an abort and gets one has what was asked for.
+        Err(failure) if order.action == Action::Abort && failure.exit == Exit::Aborted => {
+            Ok(Exit::Done)
+        }
+        outcome => outcome,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_do_not_repeat() {
+        let ids: std::collections::BTreeSet<String> = (0..1000).map(|_| fresh_id()).collect();
+        assert_eq!(ids.len(), 1000);
+        assert!(ids.iter().all(|id| id.len() == 16));
+    }
+}

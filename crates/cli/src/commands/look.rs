@@ -1,0 +1,269 @@
+//! `status`, `list`, `explain`, `history`: reading only.
+
+use crossfade_api::{Phase, Rollout, annotations};
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
+use kube::api::ListParams;
+use kube::{Api, ResourceExt};
+use serde_json::Value;
+
+use crate::args::{List, Look, Status};
+use crate::cluster::{Cluster, call};
+use crate::exit::{Exit, Failure};
+use crate::follow::{self, Follow, View, phase};
+use crate::show::{self, Trouble};
+use crate::{clock, find, output};
+
+pub async fn status(cluster: &Cluster, arguments: &Status) -> Result<Exit, Failure> {
+    let rollout = find::rollout(cluster, arguments.workload.as_deref()).await?;
+    match (arguments.watch, arguments.output) {
+        (false, Some(format)) => output::print(&output::rollout(&rollout)?, format)?,
+        (false, None) => output::say(&show::status(&rollout, clock::now()))?,
+        (true, None) => {
+            watch(
+                cluster,
+                &rollout.name_any(),
+                &mut View::stdout(),
+                |_| Ok(()),
+            )
+            .await?
+        }
+        (true, Some(format)) => {
+            let mut last = Value::Null;
+            let print = |rollout: &Rollout| {
+                let value = output::rollout(rollout)?;
+                if value["status"] != last["status"] {
+                    output::print(&value, format)?;
+                    last = value;
+                }
+                Ok(())
+            };
+            watch(cluster, &rollout.name_any(), &mut View::silent(), print).await?;
+        }
+    }
+    Ok(Exit::Done)
+}
+
+/// Shows until the release is over; one that is at rest already is shown once more when it changes.
+async fn watch(
+    cluster: &Cluster,
+    name: &str,
+    view: &mut View,
+    mut print: impl FnMut(&Rollout) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let mut was_under_way = false;
+    let mut follow = Follow::new(cluster, name);
+    let ended = follow::until(&mut follow, view, None, |rollout| {
+        let Some(rollout) = rollout else {
+            return Some(Err(Failure::new("the Rollout is gone")));
+        };
+        if let Err(failure) = print(rollout) {
+            return Some(Err(failure));
+        }
+        let at_rest = matches!(phase(rollout), Phase::Idle | Phase::RolledBack);
+        was_under_way |= !at_rest;
+        (at_rest && was_under_way).then_some(Ok(()))
+    })
+    .await?;
+    ended.unwrap_or(Ok(()))
+}
+
+pub async fn list(cluster: &Cluster, arguments: &List) -> Result<Exit, Failure> {
+    let api: Api<Rollout> = if arguments.all_namespaces {
+        Api::all(cluster.client.clone())
+    } else {
+        cluster.rollouts()
+    };
+    let all = call("list the Rollouts", api.list(&ListParams::default()))
+        .await?
+        .items;
+    if let Some(format) = arguments.output {
+        let items = all
+            .iter()
+            .map(output::rollout)
+            .collect::<Result<Vec<_>, _>>()?;
+        output::print(&output::list(items), format)?;
+    } else if all.is_empty() {
+        eprintln!(
+            "no Rollouts. Opt a Deployment in: kubectl annotate deployment/NAME crossfade.dev/strategy=canary"
+        );
+    } else {
+        output::say(&show::list(&all, arguments.all_namespaces, clock::now()))?;
+    }
+    Ok(Exit::Done)
+}
+
+pub async fn history(cluster: &Cluster, arguments: &Look) -> Result<Exit, Failure> {
+    let rollout = find::rollout(cluster, arguments.workload.as_deref()).await?;
+    match arguments.output {
+        Some(format) => {
+            let value = output::rollout(&rollout)?["status"]["history"].take();
+            output::print(
+                &if value.is_null() {
+                    Value::Array(Vec::new())
+                } else {
+                    value
+                },
+                format,
+            )?;
+        }
+        None => output::say(&show::history(&rollout, clock::now()))?,
+    }
+    Ok(Exit::Done)
+}
+
+pub async fn explain(cluster: &Cluster, arguments: &Look) -> Result<Exit, Failure> {
+    let rollout = find::rollout(cluster, arguments.workload.as_deref()).await?;
+    if let Some(format) = arguments.output {
+        output::print(&output::rollout(&rollout)?, format)?;
+        return Ok(Exit::Done);
+    }
+    let troubles = troubles(cluster, &rollout).await?;
+    output::say(&show::explain(&rollout, &troubles, clock::now()))?;
+    Ok(Exit::Done)
+}
+
+/// What the cluster says about the pods of both sides.
+async fn troubles(cluster: &Cluster, rollout: &Rollout) -> Result<Vec<Trouble>, Failure> {
+    let mut troubles = Vec::new();
+    let Some(status) = &rollout.status else {
+        return Ok(troubles);
+    };
+    if let Some(candidate) = &status.candidate {
+        let api: Api<Deployment> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
+        let selector =
+            ListParams::default().labels(&format!("{}={}", annotations::CANDIDATE, candidate.name));
+        for deployment in call("list Deployments", api.list(&selector)).await? {
+            let conditions = deployment
+                .status
+                .as_ref()
+                .and_then(|status| status.conditions.clone())
+                .unwrap_or_default();
+            for condition in conditions {
+                if condition.type_ == "ReplicaFailure" && condition.status == "True" {
+                    troubles.push(Trouble {
+                        what: format!("Deployment {}", deployment.name_any()),
+                        reason: condition.reason.unwrap_or_default(),
+                        message: condition.message.unwrap_or_default(),
+                    });
+                }
+            }
+        }
+    }
+    let api: Api<Pod> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
+    let hashes: Vec<&str> = [&status.candidate, &status.stable]
+        .into_iter()
+        .flatten()
+        .filter_map(|side| side.pod_template_hash.as_deref())
+        .collect();
+    if hashes.is_empty() {
+        return Ok(troubles);
+    }
+    let selector = ListParams::default().labels(&format!(
+        "{} in ({})",
+        annotations::POD_TEMPLATE_HASH,
+        hashes.join(",")
+    ));
+    for pod in call("list pods", api.list(&selector)).await? {
+        troubles.extend(pod_troubles(&pod));
+    }
+    Ok(troubles)
+}
+
+fn pod_troubles(pod: &Pod) -> Vec<Trouble> {
+    let name = pod.name_any();
+    let mut troubles = Vec::new();
+    let Some(status) = &pod.status else {
+        return troubles;
+    };
+    for condition in status.conditions.iter().flatten() {
+        if condition.type_ == "PodScheduled" && condition.status == "False" {
+            troubles.push(Trouble {
+                what: format!("pod {name}"),
+                reason: condition.reason.clone().unwrap_or_default(),
+                message: condition.message.clone().unwrap_or_default(),
+            });
+        }
+    }
+    let containers = status
+        .init_container_statuses
+        .iter()
+        .flatten()
+        .chain(status.container_statuses.iter().flatten());
+    for container in containers {
+        if let Some((reason, message)) = container_trouble(container) {
+            troubles.push(Trouble {
+                what: format!("pod {name}, container {}", container.name),
+                reason,
+                message,
+            });
+        }
+    }
+    troubles
+}
+
+fn container_trouble(container: &ContainerStatus) -> Option<(String, String)> {
+    let last = container
+        .last_state
+        .as_ref()
+        .and_then(|state| state.terminated.as_ref())
+        .map_or_else(String::new, |ended| {
+            let reason = ended.reason.as_deref().unwrap_or("ended");
+            format!(
+                "; before: {reason}, exit code {}, {} restarts",
+                ended.exit_code, container.restart_count
+            )
+        });
+    let state = container.state.as_ref()?;
+    if let Some(waiting) = &state.waiting {
+        let reason = waiting.reason.clone().unwrap_or_default();
+        if !["ContainerCreating", "PodInitializing"].contains(&reason.as_str()) {
+            return Some((
+                reason,
+                format!("{}{last}", waiting.message.as_deref().unwrap_or_default()),
+            ));
+        }
+    }
+    if let Some(ended) = state
+        .terminated
+        .as_ref()
+        .filter(|ended| ended.exit_code != 0)
+    {
+        let message = ended.message.as_deref().unwrap_or_default();
+        return Some((
+            ended.reason.clone().unwrap_or_default(),
+            format!("exit code {} {message}{last}", ended.exit_code),
+        ));
+    }
+    if state.running.is_some() && !container.ready {
+        return Some((
+            "NotReady".to_owned(),
+            format!("the container runs, its readiness probe fails{last}"),
+        ));
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn containers_own_words_are_passed_on() {
+        let pod: Pod = serde_json::from_value(serde_json::json!({
+            "metadata": { "name": "web-1" },
+            "status": { "containerStatuses": [
+                { "name": "app", "image": "x", "imageID": "", "ready": false, "restartCount": 3,
+                  "state": { "waiting": { "reason": "CrashLoopBackOff", "message": "back-off 40s" } },
+                  "lastState": { "terminated": { "exitCode": 1, "reason": "Error" } } },
+                { "name": "side", "image": "y", "imageID": "", "ready": true, "restartCount": 0,
+                  "state": { "running": {} } },
+            ] },
+        }))
+        .unwrap();
+        let troubles = pod_troubles(&pod);
+        assert_eq!(troubles.len(), 1);
+        assert_eq!(troubles[0].reason, "CrashLoopBackOff");
+        assert!(troubles[0].message.contains("exit code 1"));
+    }
+}

@@ -1,0 +1,86 @@
+//! The commands, one module per family.
+
+mod control;
+mod install;
+mod look;
+mod plan;
+mod run;
+mod uninstall;
+
+use clap::CommandFactory;
+use crossfade_api::Action;
+
+use crate::args::{Arguments, Command, SetWhat};
+use crate::cluster::Cluster;
+use crate::exit::{Exit, Failure};
+
+/// Runs one command.
+pub async fn run(arguments: Arguments) -> Result<Exit, Failure> {
+    let Arguments {
+        mut global,
+        command,
+    } = arguments;
+    match command {
+        Command::Completions { shell } => {
+            let mut command = Arguments::command();
+            clap_complete::generate(shell, &mut command, "crossfade", &mut std::io::stdout());
+            return Ok(Exit::Done);
+        }
+        // Needs no cluster when it only prints.
+        Command::Install(ref arguments) if arguments.output.is_some() => {
+            return install::print(&global, arguments);
+        }
+        Command::Install(_) | Command::Uninstall(_) => {
+            global
+                .namespace
+                .get_or_insert_with(|| "crossfade-system".to_owned());
+        }
+        _ => {}
+    }
+    let cluster = Cluster::connect(&global).await?;
+    match command {
+        Command::Status(arguments) => look::status(&cluster, &arguments).await,
+        Command::List(arguments) => look::list(&cluster, &arguments).await,
+        Command::Explain(arguments) => look::explain(&cluster, &arguments).await,
+        Command::History(arguments) => look::history(&cluster, &arguments).await,
+        Command::Promote(arguments) => {
+            let order = control::Order {
+                action: Action::Promote,
+                full: arguments.full,
+                force: false,
+            };
+            control::run(&cluster, order, &arguments.control).await
+        }
+        Command::Abort(arguments) => {
+            let order = control::Order {
+                action: Action::Abort,
+                full: false,
+                force: arguments.force,
+            };
+            control::run(&cluster, order, &arguments.control).await
+        }
+        Command::Pause(arguments) => control::run(&cluster, Action::Pause.into(), &arguments).await,
+        Command::Resume(arguments) => {
+            control::run(&cluster, Action::Resume.into(), &arguments).await
+        }
+        Command::Retry(arguments) => control::run(&cluster, Action::Retry.into(), &arguments).await,
+        Command::Run(arguments) => {
+            run::run(
+                &cluster,
+                &arguments.workload,
+                &arguments.image,
+                arguments.wait,
+                arguments.timeout,
+            )
+            .await
+        }
+        Command::Set(set) => {
+            let SetWhat::Image { workload, image } = set.what;
+            run::run(&cluster, &workload, &image, false, None).await
+        }
+        Command::Plan(arguments) => plan::run(&cluster, &arguments).await,
+        Command::Install(arguments) => install::run(&cluster, &arguments).await,
+        Command::Uninstall(arguments) => uninstall::run(&cluster, &arguments).await,
+        Command::Completions { .. } => Ok(Exit::Done),
+    }
+}

@@ -1,0 +1,154 @@
+//! Following one Rollout: a live view in a terminal, a line per change in a log.
+
+use std::io::{IsTerminal, Write};
+use std::time::Duration;
+
+use crossfade_api::{Phase, Rollout};
+use futures::StreamExt;
+use futures::stream::BoxStream;
+use kube::runtime::WatchStreamExt;
+use kube::runtime::watcher::{self, watch_object};
+use tokio::time::Instant;
+
+use crate::clock;
+use crate::cluster::Cluster;
+use crate::exit::Failure;
+use crate::show;
+
+/// The states of one Rollout as they come; `None`: it does not exist.
+pub struct Follow {
+    stream: BoxStream<'static, Result<Option<Rollout>, watcher::Error>>,
+}
+
+impl Follow {
+    pub fn new(cluster: &Cluster, name: &str) -> Self {
+        Self {
+            stream: watch_object(cluster.rollouts(), name)
+                .default_backoff()
+                .boxed(),
+        }
+    }
+
+    /// The next state. Errors are repeated by themselves and only told.
+    async fn next(&mut self) -> Option<Rollout> {
+        loop {
+            match self.stream.next().await {
+                Some(Ok(state)) => return state,
+                Some(Err(error)) => eprintln!("# watching, trying again: {error}"),
+                // A watch with back-off never ends; if it did, waiting is right.
+                None => std::future::pending::<()>().await,
+            }
+        }
+    }
+}
+
+/// How states are shown.
+pub struct View {
+    /// Lines on the screen to go over; `None`: a log.
+    drawn: Option<usize>,
+    last: String,
+    silent: bool,
+}
+
+impl View {
+    /// To stdout: redrawn in a terminal, else a line per change.
+    pub fn stdout() -> Self {
+        Self {
+            drawn: std::io::stdout().is_terminal().then_some(0),
+            last: String::new(),
+            silent: false,
+        }
+    }
+
+    /// Nothing.
+    pub fn silent() -> Self {
+        Self {
+            drawn: None,
+            last: String::new(),
+            silent: true,
+        }
+    }
+
+    /// A line per change to stderr.
+    pub fn log() -> Self {
+        Self {
+            drawn: None,
+            last: String::new(),
+            silent: false,
+        }
+    }
+
+    fn show(&mut self, rollout: Option<&Rollout>) {
+        if self.silent {
+            return;
+        }
+        let now = clock::now();
+        if let Some(lines) = self.drawn {
+            let text = rollout.map_or_else(
+                || "no Rollout yet".to_owned(),
+                |rollout| show::status(rollout, now),
+            );
+            let mut screen = std::io::stdout().lock();
+            let back = if lines > 0 {
+                format!("\x1b[{lines}A")
+            } else {
+                String::new()
+            };
+            // A terminal that is gone cannot be told so.
+            drop(writeln!(screen, "{back}\x1b[J{}", text.trim_end()));
+            drop(screen.flush());
+            self.drawn = Some(text.trim_end().lines().count());
+        } else {
+            let line = rollout.map_or_else(|| "no Rollout yet".to_owned(), show::line);
+            if line != self.last {
+                eprintln!("{} {line}", now.strftime("%H:%M:%S"));
+                self.last = line;
+            }
+        }
+    }
+}
+
+/// Follows until `check` gives an answer; `None`: not within the time.
+pub async fn until<T>(
+    follow: &mut Follow,
+    view: &mut View,
+    limit: Option<Duration>,
+    mut check: impl FnMut(Option<&Rollout>) -> Option<T>,
+) -> Result<Option<T>, Failure> {
+    let deadline = limit.map(|limit| Instant::now() + limit);
+    let mut state: Option<Rollout> = None;
+    let mut seen = false;
+    // Also without a change: the countdown moves, and a check may count time.
+    let mut tick = tokio::time::interval(Duration::from_secs(1));
+    loop {
+        let late = async {
+            match deadline {
+                Some(deadline) => tokio::time::sleep_until(deadline).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            next = follow.next() => {
+                state = next;
+                seen = true;
+            }
+            _ = tick.tick() => {}
+            () = late => return Ok(None),
+        }
+        if seen {
+            view.show(state.as_ref());
+            if let Some(answer) = check(state.as_ref()) {
+                return Ok(Some(answer));
+            }
+        }
+    }
+}
+
+/// The phase.
+pub fn phase(rollout: &Rollout) -> Phase {
+    rollout
+        .status
+        .as_ref()
+        .and_then(|status| status.phase)
+        .unwrap_or_default()
+}
