@@ -1,0 +1,34 @@
+//! What scenarios are made with: their context, the API as raw JSON, a user with kubectl, watches, controllers, and the report.
+//!
+//! No scenario lives here, and nothing here knows one.
+
+#![allow(
+    dead_code,
+    reason = "a library for scenarios: some of it is used only by those still to come"
+)]
+
+pub(crate) mod api;
+pub(crate) mod app;
+pub(crate) mod audit;
+pub(crate) mod context;
+pub(crate) mod controller;
+pub(crate) mod plain_http;
+pub(crate) mod report;
+pub(crate) mod runner;
+pub(crate) mod user;
+pub(crate) mod watch;
+pub(crate) mod webhook;
+
+use std::path::PathBuf;
+
+/// Where things are, for all scenarios of one run.
+#[derive(Debug, Clone)]
+pub(crate) struct Surroundings {
+    pub(crate) kubeconfig: PathBuf,
+    /// For logs, kubeconfigs and records of the scenarios.
+    pub(crate) folder: PathBuf,
+    pub(crate) controller_binary: PathBuf,
+    /// Only with a cluster of our own.
+    pub(crate) audit_log: Option<PathBuf>,
+    pub(crate) keep: bool,
+}

@@ -1,0 +1,172 @@
+//! Picks scenarios, enters the cluster's network and runs them there. How one runs belongs to `harness::runner`.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::{Context, bail};
+
+use crate::cluster::Cluster;
+use crate::harness::Surroundings;
+use crate::harness::runner::{self, Scenario};
+use crate::load::{Load, Options};
+use crate::scenarios;
+
+/// Set in the process that already is in the cluster's network.
+const INSIDE: &str = "CROSSFADE_E2E_INSIDE";
+
+#[derive(Debug)]
+pub(crate) struct Settings {
+    pub(crate) report: Option<PathBuf>,
+    pub(crate) keep: bool,
+    pub(crate) controller: Option<PathBuf>,
+}
+
+/// By name or its beginning; without names, by group. A name that fits nothing is an error, not an empty run.
+pub(crate) fn pick(only: &[String], group: u8) -> anyhow::Result<Vec<Scenario>> {
+    let all = scenarios::all();
+    if only.is_empty() {
+        return Ok(all
+            .into_iter()
+            .filter(|scenario| scenario.group <= group)
+            .collect());
+    }
+    if let Some(stranger) = only.iter().find(|name| {
+        !all.iter()
+            .any(|scenario| scenario.name.starts_with(name.as_str()))
+    }) {
+        bail!(
+            "no scenario is called {stranger:?}; there are:\n{}",
+            describe(&all)
+        );
+    }
+    Ok(all
+        .into_iter()
+        .filter(|scenario| {
+            only.iter()
+                .any(|name| scenario.name.starts_with(name.as_str()))
+        })
+        .collect())
+}
+
+pub(crate) fn describe(scenarios: &[Scenario]) -> String {
+    let line = |scenario: &Scenario| {
+        format!(
+            "{}{}\n",
+            scenario.name,
+            if scenario.control {
+                " (control: must show failures)"
+            } else {
+                ""
+            }
+        )
+    };
+    scenarios.iter().map(line).collect()
+}
+
+/// The demonstration leaves the report of the tests alone.
+pub(crate) fn demo_report() -> anyhow::Result<PathBuf> {
+    Ok(target_folder()?.join("e2e").join("demo.json"))
+}
+
+fn target_folder() -> anyhow::Result<PathBuf> {
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    Ok(workspace
+        .canonicalize()
+        .context("the workspace is gone")?
+        .join("target"))
+}
+
+/// With a cluster of our own: brings it up, and goes on as the same program within its network. Does not return then.
+fn enter(cluster: &Cluster, kubeconfig: Option<&Path>) -> anyhow::Result<()> {
+    use std::os::unix::process::CommandExt;
+    if kubeconfig.is_some() || std::env::var_os(INSIDE).is_some() {
+        return Ok(());
+    }
+    cluster.up()?;
+    let own = std::env::current_exe().context("cannot find this program's own file")?;
+    let problem = cluster
+        .exec(own.as_os_str())?
+        .args(std::env::args_os().skip(1))
+        .env(INSIDE, "1")
+        .exec();
+    Err(problem).context("cannot enter the cluster's network")
+}
+
+pub(crate) fn scenarios(
+    cluster: &Cluster,
+    kubeconfig: Option<PathBuf>,
+    picked: &[Scenario],
+    settings: Settings,
+) -> anyhow::Result<ExitCode> {
+    enter(cluster, kubeconfig.as_deref())?;
+    let target = target_folder()?;
+    let folder = target.join(cluster.results());
+    let surroundings = Surroundings {
+        audit_log: kubeconfig.is_none().then(|| cluster.audit_log()),
+        kubeconfig: kubeconfig.unwrap_or_else(|| cluster.kubeconfig()),
+        controller_binary: settings
+            .controller
+            .unwrap_or_else(|| target.join("debug/crossfade-controller")),
+        keep: settings.keep,
+        folder: folder.clone(),
+    };
+    let report = settings
+        .report
+        .unwrap_or_else(|| folder.join("report.json"));
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()?;
+    let rows = runtime.block_on(runner::run(picked, Arc::new(surroundings), &report))?;
+    let (good, all) = (rows.iter().filter(|row| row.ok()).count(), rows.len());
+    println!(
+        "report: {}\n{good} passed, {} failed",
+        report.display(),
+        all - good
+    );
+    Ok(if good == all && all > 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+pub(crate) fn load(
+    cluster: &Cluster,
+    kubeconfig: Option<&Path>,
+    target: SocketAddr,
+    options: Options,
+    records: Option<&Path>,
+) -> anyhow::Result<ExitCode> {
+    enter(cluster, kubeconfig)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let longest = options.longest;
+    let outcome = runtime.block_on(async {
+        let load = Load::start(target, options)?;
+        tokio::time::sleep(longest).await;
+        load.stop().await
+    })?;
+    println!("{}", outcome.summary());
+    for detail in outcome.details() {
+        println!(
+            "  at {:.3} s, {}: {} ({})",
+            detail.at.as_secs_f64(),
+            detail.kind.name(),
+            detail.failure.name(),
+            detail.text
+        );
+    }
+    if let Some(path) = records {
+        std::fs::write(path, outcome.json_lines())
+            .with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    Ok(if outcome.failed() == 0 && outcome.measured() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}

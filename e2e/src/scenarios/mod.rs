@@ -1,0 +1,47 @@
+//! The scenarios, one file each, and the list they are run from. A new one is a file and a line here.
+
+mod abort;
+mod admission_down;
+mod bad_version;
+mod beside;
+mod broken;
+mod canary_promotes;
+mod cluster_wide;
+mod commands;
+mod early_scale_down;
+mod git;
+mod killed;
+mod late_mutator;
+mod native_rollout;
+mod no_metrics;
+mod scaling;
+mod steady;
+mod third_release;
+
+use crate::harness::runner::Scenario;
+
+pub(crate) fn all() -> Vec<Scenario> {
+    [
+        vec![native_rollout::SCENARIO, early_scale_down::SCENARIO],
+        steady::SCENARIOS.to_vec(),
+        canary_promotes::SCENARIOS.to_vec(),
+        bad_version::SCENARIOS.to_vec(),
+        abort::SCENARIOS.to_vec(),
+        vec![
+            third_release::SCENARIO,
+            scaling::SCENARIO,
+            commands::SCENARIO,
+        ],
+        killed::SCENARIOS.to_vec(),
+        git::SCENARIOS.to_vec(),
+        broken::SCENARIOS.to_vec(),
+        beside::SCENARIOS.to_vec(),
+        vec![
+            admission_down::SCENARIO,
+            no_metrics::SCENARIO,
+            late_mutator::SCENARIO,
+            cluster_wide::SCENARIO,
+        ],
+    ]
+    .concat()
+}
