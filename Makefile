@@ -1,0 +1,75 @@
+# make demo: a cluster, a good release and a bad one, told as it happens.
+# make test: everything that guards main. make test-full: what does not fit an hour.
+# Both set up what they need on a fresh machine with Rust and Go; Debian packages are
+# installed when run as root.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := test
+
+E2E := target/debug/crossfade-e2e
+BINARIES := -p crossfade-controller -p crossfade-cli -p crossfade-e2e
+
+# $(call stage,NAME,COMMAND): runs COMMAND and says how long it took.
+define stage
+	@started=$$(date +%s); echo "== $(1)"; \
+	if ! { $(2); }; then echo "== $(1): FAILED after $$(( $$(date +%s) - started )) s"; exit 1; fi; \
+	echo "== $(1): $$(( $$(date +%s) - started )) s"
+endef
+
+# $(call with-cluster,ARGUMENTS): a cluster of its own, taken down whatever comes of it, so that the
+# one of `make cluster` is left alone.
+with-cluster = trap '$(E2E) --cluster test cluster down' EXIT; $(E2E) --cluster test $(1)
+
+.PHONY: test
+test: format tidy lint unit binaries end-to-end
+
+.PHONY: test-full
+test-full: format tidy lint unit-random binaries
+	$(call stage,every scenario,$(call with-cluster,run --group 2))
+
+.PHONY: demo
+demo: binaries
+	@$(call with-cluster,demo)
+
+.PHONY: format
+format:
+	$(call stage,format,cargo fmt --all --check)
+
+.PHONY: lint
+lint:
+	$(call stage,lints,cargo clippy --locked --workspace --all-targets --quiet -- -D warnings)
+
+# Random tests have a fixed seed here, so that the same commit gives the same answer; `make test-full`
+# draws new ones.
+.PHONY: unit
+unit: export PROPTEST_RNG_SEED := 20261123
+unit:
+	$(call stage,unit and golden tests,cargo test --locked --workspace --quiet)
+
+.PHONY: unit-random
+unit-random:
+	$(call stage,unit and golden tests with new seeds,cargo test --locked --workspace --quiet)
+
+.PHONY: tidy
+tidy:
+	$(call stage,tidy checks,cargo run --locked --quiet -p xtask -- tidy)
+
+.PHONY: generate
+generate:
+	cargo run --locked --quiet -p xtask -- generate
+
+.PHONY: binaries
+binaries:
+	$(call stage,binaries,cargo build --locked --quiet $(BINARIES))
+
+.PHONY: end-to-end
+end-to-end:
+	$(call stage,end to end on a real cluster,$(call with-cluster,run))
+
+# The cluster stays up for a look; `make cluster-down` ends it.
+.PHONY: cluster cluster-down
+cluster:
+	cargo run --locked --quiet -p crossfade-e2e -- cluster up
+cluster-down:
+	cargo run --locked --quiet -p crossfade-e2e -- cluster down
