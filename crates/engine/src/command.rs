@@ -4,6 +4,7 @@ use crossfade_api::{Action, ControlSpec, ControlStatus, Phase, StepState};
 
 use crate::memory::Cause;
 use crate::step::Pass;
+use crate::validated::PlannedStep;
 
 /// Ids remembered, so that a command re-applied from Git is not carried out again.
 const CONSUMED: usize = 20;
@@ -133,7 +134,16 @@ impl Pass<'_> {
                 }
                 release.paused = None;
                 release.skip_stay = true;
-                ("done", "the stay of this step ends; missing data still hold it".to_owned())
+                let approval = matches!(
+                    release.plan.steps.get(release.step as usize),
+                    Some(PlannedStep::Approval { .. })
+                );
+                let said = match (approval, release.plan.analysis.scrape) {
+                    (true, _) => "it is approved",
+                    (false, true) => "the stay of this step ends; missing data still hold it",
+                    (false, false) => "the stay of this step ends",
+                };
+                ("done", said.to_owned())
             }
             Action::Pause if under_way => {
                 release.paused = Some(format!("paused by {who}{why}"));

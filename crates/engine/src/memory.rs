@@ -48,6 +48,9 @@ pub struct Memory {
     /// Why nothing goes on in Idle although a template is gated.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub refused: Option<String>,
+    /// What of the plan cannot be carried out, as last told at rest: each is told once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub invalid: Option<String>,
 }
 
 /// What a Service looked like before our first write.

@@ -130,6 +130,10 @@ fn message(pass: &Pass<'_>) -> String {
     let what = match (pass.memory.phase, release) {
         (Phase::Idle, _) => match &pass.memory.refused {
             Some(refused) => format!("a template is gated and cannot be released: {refused}"),
+            None if !pass.validated.problems.is_empty() => format!(
+                "at rest; the next release cannot start: {}",
+                pass.validated.problems.join("; ")
+            ),
             None => "at rest".to_owned(),
         },
         (Phase::RolledBack, _) if pass.memory.refused.is_some() => {

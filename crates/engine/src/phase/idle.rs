@@ -55,6 +55,7 @@ impl Pass<'_> {
         }
         if !workload.paused || workload.deleting {
             self.memory.refused = None;
+            self.tell_invalid();
             return;
         }
         if !changed {
@@ -71,6 +72,22 @@ impl Pass<'_> {
             return;
         }
         self.start(workload);
+    }
+
+    /// Says once, with nothing gated yet, that the next release will be refused, and why.
+    fn tell_invalid(&mut self) {
+        let problems = &self.validated.problems;
+        let invalid = (!problems.is_empty()).then(|| problems.join("; "));
+        if let Some(text) = &invalid
+            && self.memory.invalid.as_ref() != Some(text)
+        {
+            self.event(
+                true,
+                "Invalid",
+                format!("nothing is changed, and no release can start: {text}"),
+            );
+        }
+        self.memory.invalid = invalid;
     }
 
     /// Starts a release of the workload's template, or says why not.

@@ -252,12 +252,14 @@ impl Pass<'_> {
         release.progress_since = Some(now);
         release.state = StepState::Scaling;
         release.state_since = Some(now);
-        let text = format!(
-            "step {} of {}: {}",
-            release.step,
-            release.plan.warm_index(),
-            release.plan.weight_at(release.step)
-        );
+        // Counted from one, as in the status.
+        let (step, steps) = (release.step + 1, release.plan.warm_index());
+        let weight = release.plan.weight_at(release.step);
+        let text = if step > steps {
+            format!("warm: {weight}")
+        } else {
+            format!("step {step} of {steps}: {weight}")
+        };
         self.event(false, "StepDone", format!("on to {text}"));
         self.progressing(workload);
     }

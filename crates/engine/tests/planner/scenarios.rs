@@ -130,6 +130,7 @@ scenarios! {
     deleted_in_handover
     git_revert_to_history
     grow_in_handover
+    invalid_at_rest
     late_candidate
     memory_lost_after_transfer
     memory_lost_before_transfer

@@ -155,6 +155,13 @@ fn command(run: &mut Run, line: &str, words: &[&str], strict: bool) {
                 .expect("a Service of that name");
             service.refusal = Some("it also selects pods of others (db-0)".to_owned());
         }
+        // The plan of somebody who mends, or breaks, it in between.
+        ["respec", ..] => {
+            let spec: RolloutSpec = serde_json::from_str(line.trim_start_matches("respec"))
+                .unwrap_or_else(|error| panic!("{line}: {error}"));
+            run.validated = validate(&spec, &Default::default(), &Policies::default());
+            run.world.moves += 1;
+        }
         ["lose-memory"] => {
             run.memory = crossfade_engine::Memory::default();
         }
