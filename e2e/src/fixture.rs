@@ -38,7 +38,7 @@ use crate::harness::controller::Controller;
 use crate::harness::watch::Watch;
 
 pub(crate) use cli::Answer;
-pub(crate) use install::Settings;
+pub(crate) use install::{Replica, Settings};
 pub(crate) use plan::Plan;
 
 /// The workload of most scenarios, and its Service.
@@ -59,6 +59,8 @@ pub(crate) struct Crossfade {
     /// All Rollouts of the namespace since the installation, with times.
     pub(crate) rollouts: Watch,
     ledger: ledger::Ledger,
+    /// Where the API server finds the admission of the process in `controller`.
+    pub(crate) admission: std::net::SocketAddr,
     health: std::net::SocketAddr,
 }
 
@@ -72,9 +74,18 @@ impl Crossfade {
         context: &Arc<Context>,
         settings: Settings,
     ) -> anyhow::Result<Self> {
-        let mut made = install::install(context, settings).await?;
-        made.plan(&Plan::default()).await?;
+        let mut made = Self::install_stopped(context, settings).await?;
         made.start().await?;
+        Ok(made)
+    }
+
+    /// Without a process: the scenario starts as many as it wants.
+    pub(crate) async fn install_stopped(
+        context: &Arc<Context>,
+        settings: Settings,
+    ) -> anyhow::Result<Self> {
+        let made = install::install(context, settings).await?;
+        made.plan(&Plan::default()).await?;
         Ok(made)
     }
 
@@ -130,28 +141,36 @@ impl Crossfade {
         self.until_gated(&app.name).await
     }
 
-    /// Waits until the API server asks the gate: a template change that is only tried comes back paused.
-    pub(crate) async fn until_gated(&self, deployment: &str) -> anyhow::Result<()> {
+    /// Tries a template change of a workload at rest: what is stored of it would be paused. An error if it is refused or let through.
+    pub(crate) async fn tried(&self, deployment: &str) -> anyhow::Result<()> {
         let path = format!(
             "{}?dryRun=All",
             self.context.path("deployments", deployment)
         );
         let change =
             json!({"spec": {"template": {"metadata": {"annotations": {"e2e/tried": "yes"}}}}});
+        let object = self
+            .context
+            .api
+            .patch(&path, Patch::Merge, &change)
+            .await
+            .with_context(|| format!("the gate of {deployment} refuses"))?;
+        anyhow::ensure!(
+            object.pointer("/spec/paused").and_then(Value::as_bool) == Some(true),
+            "the gate of {deployment} does not pause"
+        );
+        Ok(())
+    }
+
+    /// Waits until the API server asks the gate.
+    pub(crate) async fn until_gated(&self, deployment: &str) -> anyhow::Result<()> {
         let deadline = Instant::now() + SOON;
         loop {
-            let tried = self.context.api.patch(&path, Patch::Merge, &change).await;
-            match &tried {
-                Ok(object)
-                    if object.pointer("/spec/paused").and_then(Value::as_bool) == Some(true) =>
-                {
-                    return Ok(());
-                }
-                _ if Instant::now() < deadline => {}
-                Ok(_) => anyhow::bail!("the gate of {deployment} does not pause"),
-                Err(problem) => anyhow::bail!("the gate of {deployment} refuses: {problem:#}"),
+            match self.tried(deployment).await {
+                Ok(()) => return Ok(()),
+                Err(problem) if Instant::now() > deadline => return Err(problem),
+                Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
             }
-            tokio::time::sleep(Duration::from_millis(100)).await;
         }
     }
 

@@ -16,7 +16,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
-use cluster::Cluster;
+use cluster::{Cluster, NODE_ADDRESS};
 
 #[derive(Debug, Parser)]
 #[command(
@@ -27,9 +27,16 @@ struct Arguments {
     /// Which cluster; several may exist side by side.
     #[arg(long, global = true, default_value = Cluster::USUAL)]
     cluster: String,
-    /// An existing cluster instead of one of our own. It must hold the images of `image --archive`.
+    /// An existing cluster instead of one of our own. Its nodes must hold the images of `image --archive`, and this machine must reach its
+    /// Service and pod addresses, as a node does.
     #[arg(long, global = true, env = "CROSSFADE_E2E_KUBECONFIG")]
     kubeconfig: Option<PathBuf>,
+    /// With --kubeconfig: this machine's address as that API server reaches it; the scenarios' webhooks are served there.
+    #[arg(long, global = true, env = "CROSSFADE_E2E_ADDRESS", default_value = NODE_ADDRESS)]
+    address: std::net::IpAddr,
+    /// With --kubeconfig: that API server's audit log, of level Metadata or more, in JSON. Scenarios that count requests fail without it.
+    #[arg(long, global = true, env = "CROSSFADE_E2E_AUDIT_LOG")]
+    audit_log: Option<PathBuf>,
     #[command(subcommand)]
     what: What,
 }
@@ -122,8 +129,15 @@ fn main() -> anyhow::Result<ExitCode> {
     let Arguments {
         cluster,
         kubeconfig,
+        address,
+        audit_log,
         what,
     } = Arguments::parse();
+    let foreign = kubeconfig.map(|kubeconfig| run::Foreign {
+        kubeconfig,
+        address,
+        audit_log,
+    });
     let cluster = Cluster::named(&cluster)?;
     match what {
         What::Cluster(ClusterCommand::Up) => {
@@ -162,7 +176,7 @@ fn main() -> anyhow::Result<ExitCode> {
             }
             return run::scenarios(
                 &cluster,
-                kubeconfig,
+                foreign,
                 &picked,
                 run::Settings {
                     report,
@@ -175,7 +189,7 @@ fn main() -> anyhow::Result<ExitCode> {
             let picked = run::pick(&["control-".to_owned(), "steady-".to_owned()], 1)?;
             return run::scenarios(
                 &cluster,
-                kubeconfig,
+                foreign,
                 &picked,
                 run::Settings {
                     report,
@@ -187,7 +201,7 @@ fn main() -> anyhow::Result<ExitCode> {
         What::Demo => {
             return run::scenarios(
                 &cluster,
-                kubeconfig,
+                foreign,
                 &[demo::SCENARIO],
                 run::Settings {
                     report: Some(run::demo_report()?),
@@ -214,7 +228,7 @@ fn main() -> anyhow::Result<ExitCode> {
             };
             return run::load(
                 &cluster,
-                kubeconfig.as_deref(),
+                foreign.as_ref(),
                 target,
                 options,
                 records.as_deref(),

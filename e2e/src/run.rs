@@ -1,13 +1,13 @@
 //! Picks scenarios, enters the cluster's network and runs them there. How one runs belongs to `harness::runner`.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
 
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, NODE_ADDRESS};
 use crate::harness::Surroundings;
 use crate::harness::runner::{self, Scenario};
 use crate::load::{Load, Options};
@@ -78,10 +78,19 @@ fn target_folder() -> anyhow::Result<PathBuf> {
         .join("target"))
 }
 
+/// A cluster that is there already, instead of one of our own.
+#[derive(Debug, Clone)]
+pub(crate) struct Foreign {
+    pub(crate) kubeconfig: PathBuf,
+    /// This machine's address as that API server reaches it.
+    pub(crate) address: IpAddr,
+    pub(crate) audit_log: Option<PathBuf>,
+}
+
 /// With a cluster of our own: brings it up, and goes on as the same program within its network. Does not return then.
-fn enter(cluster: &Cluster, kubeconfig: Option<&Path>) -> anyhow::Result<()> {
+fn enter(cluster: &Cluster, foreign: Option<&Foreign>) -> anyhow::Result<()> {
     use std::os::unix::process::CommandExt;
-    if kubeconfig.is_some() || std::env::var_os(INSIDE).is_some() {
+    if foreign.is_some() || std::env::var_os(INSIDE).is_some() {
         return Ok(());
     }
     cluster.up()?;
@@ -96,21 +105,34 @@ fn enter(cluster: &Cluster, kubeconfig: Option<&Path>) -> anyhow::Result<()> {
 
 pub(crate) fn scenarios(
     cluster: &Cluster,
-    kubeconfig: Option<PathBuf>,
+    foreign: Option<Foreign>,
     picked: &[Scenario],
     settings: Settings,
 ) -> anyhow::Result<ExitCode> {
-    enter(cluster, kubeconfig.as_deref())?;
+    enter(cluster, foreign.as_ref())?;
     let target = target_folder()?;
     let folder = target.join(cluster.results());
-    let surroundings = Surroundings {
-        audit_log: kubeconfig.is_none().then(|| cluster.audit_log()),
-        kubeconfig: kubeconfig.unwrap_or_else(|| cluster.kubeconfig()),
-        controller_binary: settings
-            .controller
-            .unwrap_or_else(|| target.join("debug/crossfade-controller")),
-        keep: settings.keep,
-        folder: folder.clone(),
+    let controller_binary = settings
+        .controller
+        .unwrap_or_else(|| target.join("debug/crossfade-controller"));
+    let (keep, own) = (settings.keep, folder.clone());
+    let surroundings = match foreign {
+        Some(foreign) => Surroundings {
+            kubeconfig: foreign.kubeconfig,
+            audit_log: foreign.audit_log,
+            node_address: foreign.address,
+            controller_binary,
+            keep,
+            folder: own,
+        },
+        None => Surroundings {
+            kubeconfig: cluster.kubeconfig(),
+            audit_log: Some(cluster.audit_log()),
+            node_address: NODE_ADDRESS.parse().context("the node's address")?,
+            controller_binary,
+            keep,
+            folder: own,
+        },
     };
     let report = settings
         .report
@@ -135,12 +157,12 @@ pub(crate) fn scenarios(
 
 pub(crate) fn load(
     cluster: &Cluster,
-    kubeconfig: Option<&Path>,
+    foreign: Option<&Foreign>,
     target: SocketAddr,
     options: Options,
     records: Option<&Path>,
 ) -> anyhow::Result<ExitCode> {
-    enter(cluster, kubeconfig)?;
+    enter(cluster, foreign)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;

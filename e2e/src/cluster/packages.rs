@@ -15,7 +15,7 @@ const NEEDED: &[(&str, &str)] = &[
     ("/usr/bin/ctr", "containerd"),
     ("/usr/sbin/runc", "runc"),
     ("/usr/lib/cni/bridge", "containernetworking-plugins"),
-    ("/usr/sbin/nft", "nftables"),
+    ("/usr/sbin/iptables-restore", "iptables"),
     ("/usr/sbin/conntrack", "conntrack"),
     ("/usr/sbin/ip", "iproute2"),
     ("/usr/sbin/sysctl", "procps"),

@@ -121,7 +121,10 @@ pub(crate) fn start_all(
         "kube-proxy",
         &[
             &format!("--kubeconfig={at}/proxy.kubeconfig"),
-            "--proxy-mode=nftables",
+            // Not nftables: there a packet that meets a rule in the moment it is replaced finds the rule's map empty, misses its Service and
+            // is refused. It happens once in some hundred changes of endpoints under load, whoever makes them, and would be counted
+            // against Crossfade. Tables of iptables are replaced as a whole.
+            "--proxy-mode=iptables",
             &format!("--cluster-cidr={POD_RANGE}"),
             // The limit belongs to the machine, not to this network namespace.
             "--conntrack-max-per-core=0",

@@ -1,5 +1,6 @@
 //! What one scenario has: its namespace, its user, the API, its load, its row of the report.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,12 +15,15 @@ use super::api::{Api, collection, number, object, text};
 use super::app::App;
 use super::audit::Mark;
 use super::controller::Controller;
+use super::plain_http;
 use super::report::Row;
 use super::user::User;
 use super::watch::Watch;
 use crate::load::{Load, Options, Outcome};
 
 pub(crate) const READY: Duration = Duration::from_secs(60);
+/// So many connections that one of several equal endpoints is missed once in 10^10 rounds: (1 − 1/n)^(25·n) < e^−25.
+const TRIES_PER_POD: usize = 25;
 
 #[derive(Debug)]
 pub(crate) struct Context {
@@ -199,8 +203,9 @@ impl Context {
 
     // Load
 
-    /// Load on a Service of this namespace, from now until it is finished. The first request waits until the Service answers at all, so that
-    /// a rule not yet written is not counted against anybody.
+    /// Load on a Service of this namespace, from now until it is finished. The first request waits until the Service answers with each of its
+    /// ready pods and nothing else: kube-proxy writes its rules up to a second after the EndpointSlices, and what it has not done yet about a
+    /// change before the load is not counted against anybody.
     pub(crate) async fn load(&self, service: &str, options: Options) -> anyhow::Result<Load> {
         let found = self.get("services", service).await?;
         let address: IpAddr = text(&found, "/spec/clusterIP")
@@ -208,14 +213,29 @@ impl Context {
             .with_context(|| format!("the Service {service} has no address"))?;
         let port = u16::try_from(number(&found, "/spec/ports/0/port"))?;
         let target = SocketAddr::new(address, port);
-        let deadline = Instant::now() + READY;
-        while tokio::net::TcpStream::connect(target).await.is_err() {
-            if Instant::now() > deadline {
-                anyhow::bail!("the Service {service} at {target} does not answer");
-            }
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
+        self.until_answering(service, target).await?;
         Load::start(target, options)
+    }
+
+    /// Waits until connections to a Service reach all pods behind its ready endpoints, and no others.
+    async fn until_answering(&self, service: &str, target: SocketAddr) -> anyhow::Result<()> {
+        let query = format!(
+            "{}?labelSelector=kubernetes.io/service-name={service}",
+            collection(&self.namespace, "endpointslices")
+        );
+        let deadline = Instant::now() + READY;
+        loop {
+            let (slices, _) = self.api.list(&query).await?;
+            let wanted: BTreeSet<String> = slices.iter().flat_map(ready_endpoints).collect();
+            let round = plain_http::pods_behind(target, TRIES_PER_POD * wanted.len().max(1)).await;
+            match round {
+                Ok(pods) if pods == wanted => return Ok(()),
+                other if Instant::now() > deadline => anyhow::bail!(
+                    "the Service {service} at {target} does not answer with {wanted:?}: {other:?}"
+                ),
+                _ => tokio::time::sleep(Duration::from_millis(100)).await,
+            }
+        }
     }
 
     /// Ends a load and puts it into the row: requests, failures, whether it was measured and, outside control runs, that nothing failed.

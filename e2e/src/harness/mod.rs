@@ -15,6 +15,7 @@ pub(crate) mod controller;
 pub(crate) mod plain_http;
 pub(crate) mod report;
 pub(crate) mod runner;
+pub(crate) mod tls;
 pub(crate) mod user;
 pub(crate) mod watch;
 pub(crate) mod webhook;
@@ -28,7 +29,9 @@ pub(crate) struct Surroundings {
     /// For logs, kubeconfigs and records of the scenarios.
     pub(crate) folder: PathBuf,
     pub(crate) controller_binary: PathBuf,
-    /// Only with a cluster of our own.
+    /// Always with a cluster of our own; with another only where it was named.
     pub(crate) audit_log: Option<PathBuf>,
     pub(crate) keep: bool,
+    /// This machine's address as the API server reaches it: webhooks of the scenarios are served there.
+    pub(crate) node_address: std::net::IpAddr,
 }

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::json;
-use tokio::time::Instant;
 
-use crate::fixture::{Crossfade, Plan, WEB, laws, serving::serving_uids};
+use crate::fixture::serving::{serving_uids, until_answers};
+use crate::fixture::{Crossfade, Plan, WEB, laws};
 use crate::harness::api::{collection, text};
 use crate::harness::app::App;
 use crate::harness::context::Context;
@@ -137,10 +137,7 @@ async fn run(context: Arc<Context>, fault: Fault) -> anyhow::Result<()> {
         explained.words(),
     );
     // Some traffic after the end, which only stable answers.
-    let calm = Instant::now();
-    while calm.elapsed() < Duration::from_secs(2) {
-        tokio::time::sleep(Duration::from_millis(200)).await;
-    }
+    until_answers(&load, 400).await?;
     let outcome = context.finish_load(load).await?;
     let seen = outcome.seen(fault.tag(), None);
     context.check(

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use futures::{StreamExt, TryStreamExt};
 use serde_json::json;
+use tokio::time::Instant;
 
 use crate::fixture::{Crossfade, Plan, SOON, Settings, WEB, WHOLE};
 use crate::harness::api::{collection, text};
@@ -17,7 +18,7 @@ use crate::load::Options;
 
 const IDLE: usize = 1000;
 const MINUTE: Duration = Duration::from_secs(60);
-/// Of design.md section 9, in kB.
+/// What a controller with a thousand idle workloads may take, in kB.
 const MEMORY: u64 = 64 * 1024;
 
 pub(crate) const SCENARIO: Scenario = Scenario {
@@ -122,6 +123,23 @@ async fn run(context: Arc<Context>) -> anyhow::Result<()> {
 }
 
 /// A thousand annotated Deployments without pods: memory, and requests in a minute in which nothing happens.
+/// Waits out the last of what was done before: until the controller asks for nothing but its Lease for two seconds.
+async fn until_quiet(context: &Context, crossfade: &Crossfade) -> anyhow::Result<()> {
+    let deadline = Instant::now() + MINUTE;
+    loop {
+        let mark = context.audit_mark()?;
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        let counts = crossfade.counts(&mark)?;
+        if counts.is_empty() {
+            return Ok(());
+        }
+        anyhow::ensure!(
+            Instant::now() < deadline,
+            "the controller is not quiet: {counts:?}"
+        );
+    }
+}
+
 async fn idle_workloads(context: &Context, crossfade: &mut Crossfade) -> anyhow::Result<()> {
     let before = crossfade.memory("VmRSS")?;
     let path = collection(&context.namespace, "deployments");
@@ -148,8 +166,7 @@ async fn idle_workloads(context: &Context, crossfade: &mut Crossfade) -> anyhow:
             },
         )
         .await?;
-    // The last of what their making led to.
-    tokio::time::sleep(Duration::from_secs(5)).await;
+    until_quiet(context, crossfade).await?;
     let mark = context.audit_mark()?;
     tokio::time::sleep(MINUTE).await;
     let counts = mark.counts(&crossfade.user())?;

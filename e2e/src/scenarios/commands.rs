@@ -154,13 +154,9 @@ async fn back(crossfade: &Crossfade) -> anyhow::Result<()> {
     crossfade.until_step(0, "Observing", SOON).await?;
     // One waits for the release, another aborts it.
     let run = ["run", "deployment/web", "--image", &v3, "--wait"];
-    let waiting = crossfade.cli(&run);
-    let aborting = async {
-        // It follows from before the abort on: there is no sign of when it began to look, and a second is enough to begin.
-        tokio::time::sleep(Duration::from_secs(1)).await;
-        crossfade.cli(&["abort", WEB, "--wait"]).await
-    };
-    let (waited, aborted) = tokio::try_join!(waiting, aborting)?;
+    let waiting = crossfade.cli_begun(&run, "Progressing").await?;
+    let aborted = crossfade.cli(&["abort", WEB, "--wait"]).await?;
+    let waited = waiting.end().await?;
     expect(crossfade, "run --wait of what is aborted", &waited, 4);
     expect(crossfade, "abort --wait", &aborted, 0);
     crossfade.until_ended("v3", "aborted", SOON).await?;
@@ -177,5 +173,28 @@ async fn back(crossfade: &Crossfade) -> anyhow::Result<()> {
         .await?;
     expect(crossfade, "run --wait to the end", &whole, 0);
     crossfade.until_promoted("v4").await?;
+    context.until_available(WEB, 2).await?;
+
+    // The whole plan at once, on somebody's word.
+    let plan = Plan::steps(vec![weight(50, "600s"), approval()])
+        .warm("600s")
+        .without_metrics();
+    crossfade.plan(&plan).await?;
+    crossfade.release("v5").await?;
+    crossfade.until_step(0, "Observing", SOON).await?;
+    let full = crossfade
+        .cli(&["promote", WEB, "--full", "--reason", "it cannot wait"])
+        .await?;
+    expect(crossfade, "promote --full", &full, 0);
+    let ended = crossfade.until_promoted("v5").await?;
+    let said = ended
+        .pointer("/status/history/0")
+        .map(ToString::to_string)
+        .unwrap_or_default();
+    context.check(
+        "promote --full is recorded with its reason",
+        said.contains("it cannot wait"),
+        said,
+    );
     context.until_available(WEB, 2).await
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
+use crate::fixture::serving::until_answers;
 use crate::harness::api::text;
 use crate::harness::app::App;
 use crate::harness::context::{Context, READY};
@@ -31,7 +32,7 @@ async fn run(context: Arc<Context>) -> anyhow::Result<()> {
         .must("applying the candidate")?;
     context.until_available("candidate", 4).await?;
     let load = context.load("web", Options::default()).await?;
-    tokio::time::sleep(Duration::from_secs(3)).await;
+    until_answers(&load, 600).await?;
     let before = load.peek(|outcome| outcome.failed());
     context.user.scale("web", 0).await?.must("kubectl scale")?;
     // While its pods drain kube-proxy still sends them requests, as nobody else is there: these pods behave well, and yet requests fail
@@ -53,7 +54,7 @@ async fn run(context: Arc<Context>) -> anyhow::Result<()> {
         .await?
         .must("kubectl patch")?;
     context.until_endpoints("web", 4).await?;
-    tokio::time::sleep(Duration::from_secs(3)).await;
+    until_answers(&load, 600).await?;
     let outcome = context.finish_load(load).await?;
     context.check(
         "calm before it",

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use serde_json::Value;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -78,6 +79,7 @@ async fn git(
     how: How,
     objects: [(&'static str, Value); 2],
     mut stop: watch::Receiver<bool>,
+    done: watch::Sender<usize>,
 ) -> anyhow::Result<Vec<Applied>> {
     let mut applied = Vec::new();
     let mut rounds = tokio::time::interval(EVERY);
@@ -96,6 +98,7 @@ async fn git(
                 said,
             });
         }
+        done.send_modify(|rounds| *rounds += 1);
     }
 }
 
@@ -121,10 +124,16 @@ async fn run(context: Arc<Context>, how: How) -> anyhow::Result<()> {
     let split = split::Split::start(&context, WEB).await?;
     let (stop, stopped) = watch::channel(false);
     let objects = [("Service", old.service()), ("Deployment", new.deployment())];
-    let rounds = tokio::spawn(git(context.user.clone(), how, objects, stopped));
+    let (done, mut applied) = watch::channel(0);
+    let rounds = tokio::spawn(git(context.user.clone(), how, objects, stopped, done));
     crossfade.until_promoted("v2").await?;
-    // Applied once more after the end, as Git goes on.
-    tokio::time::sleep(EVERY).await;
+    // Applied at least once more after the end, as Git goes on: a round that was under way does not count.
+    let seen = *applied.borrow();
+    let again = applied.wait_for(|rounds| *rounds > seen + 1);
+    tokio::time::timeout(SOON, again)
+        .await
+        .context("Git applies nothing any more")?
+        .context("the task that applies has ended")?;
     let _ = stop.send(true);
     let applied = rounds.await??;
     let windows = split.windows(&load, WEB);

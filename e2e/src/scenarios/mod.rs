@@ -2,6 +2,7 @@
 
 mod abort;
 mod admission_down;
+mod bad_input;
 mod bad_version;
 mod beside;
 mod broken;
@@ -14,9 +15,12 @@ mod killed;
 mod late_mutator;
 mod native_rollout;
 mod no_metrics;
+mod replicas;
 mod scaling;
+mod stable_down;
 mod steady;
 mod third_release;
+mod uninstall;
 
 use crate::harness::runner::Scenario;
 
@@ -35,10 +39,14 @@ pub(crate) fn all() -> Vec<Scenario> {
         killed::SCENARIOS.to_vec(),
         git::SCENARIOS.to_vec(),
         broken::SCENARIOS.to_vec(),
+        uninstall::SCENARIOS.to_vec(),
         beside::SCENARIOS.to_vec(),
         vec![
             admission_down::SCENARIO,
             no_metrics::SCENARIO,
+            bad_input::SCENARIO,
+            stable_down::SCENARIO,
+            replicas::SCENARIO,
             late_mutator::SCENARIO,
             cluster_wide::SCENARIO,
         ],

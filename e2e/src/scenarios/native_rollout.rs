@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::ensure;
 
+use crate::fixture::serving::until_answers;
 use crate::harness::app::{App, image};
 use crate::harness::context::Context;
 use crate::harness::runner::Scenario;
@@ -24,7 +25,7 @@ async fn run(context: Arc<Context>) -> anyhow::Result<()> {
     let app = App::new("web", 4).exits_at_once();
     context.deploy(&app).await?;
     let load = context.load("web", Options::default()).await?;
-    tokio::time::sleep(Duration::from_secs(3)).await;
+    until_answers(&load, 600).await?;
     let before = load.peek(|outcome| outcome.failed());
     // Twice, since one update of four pods may be lucky.
     for tag in ["v2", "v3"] {
@@ -35,7 +36,7 @@ async fn run(context: Arc<Context>) -> anyhow::Result<()> {
             .must("kubectl set image")?;
         context.until_available("web", 4).await?;
     }
-    tokio::time::sleep(Duration::from_secs(3)).await;
+    until_answers(&load, 600).await?;
     let outcome = context.finish_load(load).await?;
     ensure!(
         outcome.seen("v3", None).is_some(),

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::fixture::serving::{until_answers, until_pods};
 use crate::harness::app::App;
 use crate::harness::context::Context;
 use crate::harness::runner::Scenario;
@@ -41,7 +42,7 @@ async fn untouched(context: Arc<Context>, drains: bool) -> anyhow::Result<()> {
     };
     context.deploy(&app).await?;
     let load = context.load("web", Options::default()).await?;
-    tokio::time::sleep(Duration::from_secs(20)).await;
+    until_answers(&load, 4000).await?;
     let end = load.now();
     let outcome = context.finish_load(load).await?;
     let rate = outcome.requests() as f64 / end.as_secs_f64();
@@ -65,7 +66,7 @@ async fn scaled(context: Arc<Context>) -> anyhow::Result<()> {
     context.deploy(&App::new("web", 4)).await?;
     let load = context.load("web", Options::default()).await?;
     for replicas in [6, 3, 4] {
-        tokio::time::sleep(Duration::from_secs(2)).await;
+        until_answers(&load, 400).await?;
         context
             .user
             .scale("web", replicas)
@@ -73,8 +74,9 @@ async fn scaled(context: Arc<Context>) -> anyhow::Result<()> {
             .must("kubectl scale")?;
         context.until_available("web", replicas).await?;
     }
-    // What was scaled away drains for six seconds.
-    tokio::time::sleep(Duration::from_secs(8)).await;
+    // What was scaled away drains; then whoever still held a connection to it has to show that it does without.
+    until_pods(&context, 4).await?;
+    until_answers(&load, 400).await?;
     context.finish_load(load).await?;
     Ok(())
 }
