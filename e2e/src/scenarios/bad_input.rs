@@ -164,7 +164,7 @@ async fn by_the_schema(crossfade: &Crossfade) -> anyhow::Result<()> {
         (
             "weight and approval in one step",
             step(json!({"weight": 5, "approval": {}})),
-            "spec.strategy.canary.steps[0]",
+            "each entry of spec.strategy.canary.steps needs exactly one of",
         ),
         (
             "a stay that is no time",
