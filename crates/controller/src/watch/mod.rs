@@ -234,65 +234,49 @@ impl Always {
                     store: Arc::clone(&self.workloads),
                     prune: prune::opted_in,
                     changed: Box::new(move |at| always.workload_event(&events, at)),
-                    listed: Box::new(|| {}),
                 },
             );
             let (always, events) = (Arc::clone(self), Arc::clone(queue));
-            spawn::<false>(
-                tasks,
-                ports,
-                health,
-                Spec {
-                    name: format!("Rollouts{at}"),
-                    kind: kind("crossfade.dev", "v1alpha1", "Rollout", "rollouts"),
-                    namespace: scope.clone(),
-                    store: Arc::clone(&self.rollouts),
-                    prune: prune::without_managed_fields,
-                    changed: Box::new(move |at| always.rollout_event(&events, at)),
-                    listed: Box::new(|| {}),
-                },
-            );
+            let mut own = Spec::of_ours("Rollout", "rollouts", &self.rollouts, move |at| {
+                always.rollout_event(&events, at);
+            });
+            own.namespace.clone_from(scope);
+            own.name.push_str(&at);
+            spawn::<false>(tasks, ports, health, own);
             let (always, events) = (Arc::clone(self), Arc::clone(queue));
-            spawn::<false>(
-                tasks,
-                ports,
-                health,
-                Spec {
-                    name: format!("RolloutPolicies{at}"),
-                    kind: kind(
-                        "crossfade.dev",
-                        "v1alpha1",
-                        "RolloutPolicy",
-                        "rolloutpolicies",
-                    ),
-                    namespace: scope.clone(),
-                    store: Arc::clone(&self.policies),
-                    prune: prune::without_managed_fields,
-                    changed: Box::new(move |at| always.policy_event(&events, Some(&at.0))),
-                    listed: Box::new(|| {}),
-                },
-            );
+            let (one, all) = ("RolloutPolicy", "rolloutpolicies");
+            let mut policies = Spec::of_ours(one, all, &self.policies, move |at| {
+                always.policy_event(&events, Some(&at.0));
+            });
+            policies.namespace.clone_from(scope);
+            policies.name.push_str(&at);
+            spawn::<false>(tasks, ports, health, policies);
         }
         let (always, events) = (Arc::clone(self), Arc::clone(queue));
-        spawn::<false>(
-            tasks,
-            ports,
-            health,
-            Spec {
-                name: "ClusterRolloutPolicies".to_owned(),
-                kind: kind(
-                    "crossfade.dev",
-                    "v1alpha1",
-                    "ClusterRolloutPolicy",
-                    "clusterrolloutpolicies",
-                ),
-                namespace: None,
-                store: Arc::clone(&self.cluster_policies),
-                prune: prune::without_managed_fields,
-                changed: Box::new(move |_| always.policy_event(&events, None)),
-                listed: Box::new(|| {}),
-            },
-        );
+        let (one, all) = ("ClusterRolloutPolicy", "clusterrolloutpolicies");
+        let policies = Spec::of_ours(one, all, &self.cluster_policies, move |_| {
+            always.policy_event(&events, None);
+        });
+        spawn::<false>(tasks, ports, health, policies);
+    }
+}
+
+impl Spec {
+    /// Of a kind of ours, whole, in all namespaces.
+    fn of_ours(
+        one: &str,
+        all: &str,
+        store: &Arc<Store>,
+        changed: impl Fn(&Place) + Send + Sync + 'static,
+    ) -> Self {
+        Self {
+            name: all.to_owned(),
+            kind: kind("crossfade.dev", "v1alpha1", one, all),
+            namespace: None,
+            store: Arc::clone(store),
+            prune: prune::without_managed_fields,
+            changed: Box::new(changed),
+        }
     }
 }
 
@@ -303,7 +287,6 @@ struct Spec {
     store: Arc<Store>,
     prune: fn(Value) -> Option<Value>,
     changed: Box<dyn Fn(&Place) + Send + Sync>,
-    listed: Box<dyn Fn() + Send + Sync>,
 }
 
 fn spawn<const META: bool>(
@@ -327,7 +310,7 @@ fn spawn<const META: bool>(
         scope,
         prune: spec.prune,
         changed: spec.changed,
-        listed: spec.listed,
+        listed: Box::new(|| {}),
         health: Arc::clone(health),
         clock: Arc::clone(&ports.clock),
     };

@@ -21,16 +21,9 @@ impl Pass<'_> {
         if self.recover_memory(workload) {
             return;
         }
-        if !self.restore_managed_fields() || !self.release_services() {
-            self.wait(
-                WaitingOn::Observed,
-                "leftovers on Services to be given back",
-                None,
-                "then it is at rest",
-            );
+        if !self.services_at_rest() {
             return;
         }
-        self.memory.originals.clear();
         self.memory.release = None;
         let active = self.active_sets();
         let changed = !matches!(active.as_slice(), [only] if same_template(&only.template, &workload.template));
@@ -72,6 +65,21 @@ impl Pass<'_> {
             return;
         }
         self.start(workload);
+    }
+
+    /// At rest no Service has anything of ours. False: something is being given back first.
+    pub(crate) fn services_at_rest(&mut self) -> bool {
+        if !self.restore_managed_fields() || !self.release_services() {
+            self.wait(
+                WaitingOn::Observed,
+                "leftovers on Services to be given back",
+                None,
+                "then it is at rest",
+            );
+            return false;
+        }
+        self.memory.originals.clear();
+        true
     }
 
     /// Says once, with nothing gated yet, that the next release will be refused, and why.

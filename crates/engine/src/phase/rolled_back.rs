@@ -28,16 +28,9 @@ impl Pass<'_> {
                 return;
             }
         }
-        if !self.restore_managed_fields() || !self.release_services() {
-            self.wait(
-                WaitingOn::Observed,
-                "leftovers on Services to be given back",
-                None,
-                "then it is at rest",
-            );
+        if !self.services_at_rest() {
             return;
         }
-        self.memory.originals.clear();
         if workload.deleting {
             return;
         }
