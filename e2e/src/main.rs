@@ -16,6 +16,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
+use cluster::parts::Extent;
 use cluster::{Cluster, NODE_ADDRESS};
 
 #[derive(Debug, Parser)]
@@ -70,7 +71,11 @@ enum What {
 #[derive(Debug, Subcommand)]
 enum ClusterCommand {
     /// Make what is missing and start it; says where its kubeconfig is.
-    Up,
+    Up {
+        /// Only etcd and the API server: no controller writes anything.
+        #[arg(long)]
+        api_only: bool,
+    },
     /// End it and remove everything of it.
     Down,
     /// Which parts run.
@@ -140,8 +145,12 @@ fn main() -> anyhow::Result<ExitCode> {
     });
     let cluster = Cluster::named(&cluster)?;
     match what {
-        What::Cluster(ClusterCommand::Up) => {
-            cluster.up()?;
+        What::Cluster(ClusterCommand::Up { api_only }) => {
+            cluster.up(if api_only {
+                Extent::ApiOnly
+            } else {
+                Extent::Whole
+            })?;
             println!("{}", cluster.kubeconfig().display());
         }
         What::Cluster(ClusterCommand::Down) => cluster.down()?,

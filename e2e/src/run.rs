@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, bail};
 
+use crate::cluster::parts::Extent;
 use crate::cluster::{Cluster, NODE_ADDRESS};
 use crate::harness::Surroundings;
 use crate::harness::runner::{self, Scenario};
@@ -93,7 +94,7 @@ fn enter(cluster: &Cluster, foreign: Option<&Foreign>) -> anyhow::Result<()> {
     if foreign.is_some() || std::env::var_os(INSIDE).is_some() {
         return Ok(());
     }
-    cluster.up()?;
+    cluster.up(Extent::Whole)?;
     let own = std::env::current_exe().context("cannot find this program's own file")?;
     let problem = cluster
         .exec(own.as_os_str())?

@@ -8,7 +8,7 @@ mod certificates;
 pub(crate) mod image;
 pub(crate) mod namespace;
 mod packages;
-mod parts;
+pub(crate) mod parts;
 mod settings;
 
 use std::collections::BTreeMap;
@@ -20,6 +20,7 @@ use anyhow::{Context, bail};
 use serde::{Deserialize, Serialize};
 
 use namespace::{Namespace, Process};
+use parts::Extent;
 
 pub(crate) const NODE: &str = "node1";
 /// The same in every cluster: each has a network of its own.
@@ -112,17 +113,19 @@ impl Cluster {
         }
     }
 
-    pub(crate) fn up(&self) -> anyhow::Result<()> {
+    pub(crate) fn up(&self, extent: Extent) -> anyhow::Result<()> {
         let started = Instant::now();
         packages::ensure()?;
         let programs = binaries::ensure()?;
         let archive = image::build()?;
         if let Some(mut record) = self.record() {
             if record.namespace.lives()
-                && record.parts.len() == parts::COUNT
+                && record.parts.len() == extent.parts()
                 && record.parts.values().all(|part| part.lives())
             {
-                self.import(&archive, &mut record)?;
+                if extent == Extent::Whole {
+                    self.import(&archive, &mut record)?;
+                }
                 eprintln!("the cluster {:?} is already up", self.name);
                 return Ok(());
             }
@@ -139,7 +142,7 @@ impl Cluster {
             image: None,
         };
         self.save(&record)?;
-        let outcome = parts::start_all(self, &programs, &mut record, &archive);
+        let outcome = parts::start_all(self, extent, &programs, &mut record, &archive);
         if let Err(problem) = outcome {
             // Logs stay for whoever looks into it; processes do not.
             namespace.destroy()?;

@@ -14,11 +14,27 @@ use super::{
     settings, write,
 };
 
-/// How many parts a complete cluster has.
-pub(crate) const COUNT: usize = 7;
+/// How much of a cluster is started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Extent {
+    Whole,
+    /// etcd and the API server: nothing is written but what is asked for.
+    ApiOnly,
+}
 
-pub(crate) fn start_all(
+impl Extent {
+    /// How many parts it has.
+    pub(crate) fn parts(self) -> usize {
+        match self {
+            Self::Whole => 7,
+            Self::ApiOnly => 2,
+        }
+    }
+}
+
+pub(super) fn start_all(
     cluster: &Cluster,
+    extent: Extent,
     programs: &Path,
     record: &mut Record,
     archive: &Path,
@@ -50,16 +66,18 @@ pub(crate) fn start_all(
             "--logger=zap",
         ],
     )?;
-    starter.start(
-        "containerd",
-        "/usr/bin/containerd",
-        &[
-            "--config",
-            &format!("{at}/containerd.toml"),
-            "--log-level",
-            "warn",
-        ],
-    )?;
+    if extent == Extent::Whole {
+        starter.start(
+            "containerd",
+            "/usr/bin/containerd",
+            &[
+                "--config",
+                &format!("{at}/containerd.toml"),
+                "--log-level",
+                "warn",
+            ],
+        )?;
+    }
     starter.kubernetes(
         "kube-apiserver",
         &[
@@ -91,6 +109,9 @@ pub(crate) fn start_all(
         Duration::from_secs(60),
         |starter| starter.kubectl(&["get", "--raw=/readyz"]),
     )?;
+    if extent == Extent::ApiOnly {
+        return Ok(());
+    }
 
     // The defaults of 20 requests per second are made for clusters that are not in a hurry; three scenarios at once are.
     let hurry = ["--kube-api-qps=100", "--kube-api-burst=200"];
