@@ -8,7 +8,7 @@ use std::sync::Arc;
 use anyhow::{Context, bail};
 
 use crate::cluster::parts::Extent;
-use crate::cluster::{Cluster, NODE_ADDRESS};
+use crate::cluster::{Cluster, NODE_ADDRESS, guard};
 use crate::harness::Surroundings;
 use crate::harness::runner::{self, Scenario};
 use crate::load::{Load, Options};
@@ -117,6 +117,7 @@ pub(crate) fn scenarios(
         .controller
         .unwrap_or_else(|| target.join("debug/crossfade-controller"));
     let (keep, own) = (settings.keep, folder.clone());
+    let own_cluster = foreign.is_none();
     let surroundings = match foreign {
         Some(foreign) => Surroundings {
             kubeconfig: foreign.kubeconfig,
@@ -143,6 +144,12 @@ pub(crate) fn scenarios(
         .enable_all()
         .build()?;
     let rows = runtime.block_on(runner::run(picked, Arc::new(surroundings), &report))?;
+    if own_cluster {
+        println!(
+            "first packets that met rules in the making and were sent again: {}",
+            guard::dropped()?
+        );
+    }
     let (good, all) = (rows.iter().filter(|row| row.ok()).count(), rows.len());
     println!(
         "report: {}\n{good} passed, {} failed",

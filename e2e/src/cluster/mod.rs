@@ -5,6 +5,7 @@
 
 pub(crate) mod binaries;
 mod certificates;
+pub(crate) mod guard;
 pub(crate) mod image;
 pub(crate) mod namespace;
 mod packages;

@@ -10,8 +10,8 @@ use anyhow::{Context, bail};
 use super::certificates::{self, kubeconfig};
 use super::namespace::{Namespace, Process, only_child};
 use super::{
-    Cluster, NODE, NODE_ADDRESS, POD_RANGE, Record, SERVICE_RANGE, pause_briefly, run_to_end,
-    settings, write,
+    Cluster, NODE, NODE_ADDRESS, POD_RANGE, Record, SERVICE_RANGE, guard, pause_briefly,
+    run_to_end, settings, write,
 };
 
 /// How much of a cluster is started.
@@ -138,13 +138,12 @@ pub(super) fn start_all(
             hurry[1],
         ],
     )?;
+    guard::install(starter.record.namespace)?;
     starter.kubernetes(
         "kube-proxy",
         &[
             &format!("--kubeconfig={at}/proxy.kubeconfig"),
-            // Not nftables: there a packet that meets a rule in the moment it is replaced finds the rule's map empty, misses its Service and
-            // is refused. It happens once in some hundred changes of endpoints under load, whoever makes them, and would be counted
-            // against Crossfade. Tables of iptables are replaced as a whole.
+            // Not nftables: `guard` says why.
             "--proxy-mode=iptables",
             &format!("--cluster-cidr={POD_RANGE}"),
             // The limit belongs to the machine, not to this network namespace.
