@@ -259,19 +259,19 @@ impl Client {
         .await
     }
 
-    /// Binds a pod to a node.
+    /// Binds a pod to a node. The API in memory has no `/binding`; it lets the node be set once.
     ///
     /// # Errors
     /// As [`Client::call`].
-    pub async fn bind(&self, pod: &super::informer::Name, binding: Value) -> Result<(), Refused> {
-        self.call(Call {
-            method: Method::POST,
-            path: path("pods", &pod.0, &pod.1, "binding"),
-            content_type: Some("application/json".to_owned()),
-            body: Some(binding),
-        })
-        .await
-        .map(|_| ())
+    pub async fn bind(
+        &self,
+        pod: &super::informer::Name,
+        uid: &str,
+        node: &str,
+    ) -> Result<(), Refused> {
+        let body = json!({"metadata": {"uid": uid}, "spec": {"nodeName": node}});
+        let path = path("pods", &pod.0, &pod.1, "");
+        self.patch(Patch::Merge, &path, &[], body).await.map(|_| ())
     }
 
     /// Deletes. Options as in the API: `propagationPolicy`, `gracePeriodSeconds`,

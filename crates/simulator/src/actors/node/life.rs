@@ -129,9 +129,7 @@ impl NodeActor {
         };
         self.drop_steps(id, &[Step::Bind]);
         self.waiting.remove(id);
-        let body = json!({"apiVersion": "v1", "kind": "Binding", "metadata": {"name": name.1, "namespace": name.0, "uid": id},
-            "target": {"apiVersion": "v1", "kind": "Node", "name": node}});
-        match self.scheduler.bind(&name, body).await {
+        match self.scheduler.bind(&name, id, &node).await {
             Ok(()) => {
                 if let Some(run) = self.runs.get_mut(id) {
                     run.node = node;
