@@ -19,6 +19,15 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("crossfade-traffic-switching", &["crossfade-api"]),
     ("crossfade-controller", FIVE),
     ("crossfade-cli", SIX),
+    ("crossfade-fakeapi", &[]),
+    (
+        "crossfade-simulator",
+        &[
+            "crossfade-api",
+            "crossfade-controller",
+            "crossfade-fakeapi",
+        ],
+    ),
     ("crossfade-e2e", &["crossfade-api"]),
     ("crossfade-e2e-app", &[]),
     ("xtask", &["crossfade-api"]),
