@@ -99,13 +99,29 @@ impl Definition {
         }
     }
 
-    /// Validates all but metadata.
-    pub fn validate(&self, version: &str, new: &Value, old: Option<&Value>, causes: &mut Causes) {
+    /// Validates all but metadata. A write of the status has only that checked, and messages then do
+    /// not say where it is.
+    pub fn validate(
+        &self,
+        version: &str,
+        subresource: &str,
+        new: &Value,
+        old: Option<&Value>,
+        causes: &mut Causes,
+    ) {
         let Some(version) = self.versions.get(version) else {
             return;
         };
         let root = &version.root;
-        validate::value(new, old, root, &ROOT, true, causes);
+        if subresource == "status" {
+            if let (Some(status), Some(node)) = (new.get("status"), root.properties.get("status")) {
+                let before = old.and_then(|old| old.get("status"));
+                let path = Path::Base("status");
+                validate::value(status, before, node, &path, false, causes);
+            }
+        } else {
+            validate::value(new, old, root, &ROOT, true, causes);
+        }
         let mut doubles = Causes::default();
         validate::list_types(new, root, &ROOT, &mut doubles);
         if !doubles.is_empty() {

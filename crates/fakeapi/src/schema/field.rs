@@ -14,6 +14,8 @@ use crate::error::Cause;
 pub(crate) enum Path<'p> {
     /// The object itself.
     Root,
+    /// A part of the object that is checked alone: messages do not repeat its name.
+    Base(&'p str),
     Child(&'p Path<'p>, &'p str),
     Index(&'p Path<'p>, usize),
     /// An entry of a map, printed in brackets.
@@ -33,11 +35,19 @@ impl<'p> Path<'p> {
         Path::Key(self, name)
     }
 
+    /// Where the walk began.
+    pub fn base(&self) -> Path<'p> {
+        match self {
+            Path::Root | Path::Base(_) => *self,
+            Path::Child(parent, _) | Path::Index(parent, _) | Path::Key(parent, _) => parent.base(),
+        }
+    }
+
     /// The path as schema validation writes it inside its messages: empty for the object itself, map
     /// entries with a dot.
     pub fn dotted(&self) -> String {
         match self {
-            Path::Root => String::new(),
+            Path::Root | Path::Base(_) => String::new(),
             Path::Child(parent, name) | Path::Key(parent, name) => {
                 let parent = parent.dotted();
                 if parent.is_empty() {
@@ -55,6 +65,7 @@ impl fmt::Display for Path<'_> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Path::Root => formatter.write_str("<nil>"),
+            Path::Base(name) => formatter.write_str(name),
             Path::Child(Path::Root, name) => formatter.write_str(name),
             Path::Child(parent, name) => write!(formatter, "{parent}.{name}"),
             Path::Index(Path::Root, place) => write!(formatter, "[{place}]"),
@@ -103,7 +114,12 @@ impl Causes {
     }
 
     pub fn invalid(&mut self, path: impl fmt::Display, value: &Value, detail: &str) {
-        let text = format!("Invalid value: {}", printed(value));
+        self.invalid_printed(path, &printed(value), detail);
+    }
+
+    /// The same for a value whose printed form the caller knows.
+    pub fn invalid_printed(&mut self, path: impl fmt::Display, printed: &str, detail: &str) {
+        let text = format!("Invalid value: {printed}");
         self.push("FieldValueInvalid", path, with_detail(&text, detail));
     }
 
@@ -123,14 +139,31 @@ impl Causes {
         value: &Value,
         supported: impl IntoIterator<Item = &'s str>,
     ) {
+        self.not_supported_printed(path, &printed(value), supported);
+    }
+
+    /// The same for a value whose printed form the caller knows.
+    pub fn not_supported_printed<'s>(
+        &mut self,
+        path: impl fmt::Display,
+        printed: &str,
+        supported: impl IntoIterator<Item = &'s str>,
+    ) {
         let quoted: Vec<String> = supported.into_iter().map(quote).collect();
-        let text = format!("Unsupported value: {}", printed(value));
+        let text = format!("Unsupported value: {printed}");
         let detail = if quoted.is_empty() {
             String::new()
         } else {
             format!("supported values: {}", quoted.join(", "))
         };
         self.push("FieldValueNotSupported", path, with_detail(&text, &detail));
+    }
+
+    /// A double of a value whose printed form the caller knows: internal types print their fields in
+    /// the order of their declaration.
+    pub fn duplicate_printed(&mut self, path: impl fmt::Display, printed: &str) {
+        let text = format!("Duplicate value: {printed}");
+        self.push("FieldValueDuplicate", path, text);
     }
 
     /// `limit` in bytes.
@@ -171,7 +204,6 @@ fn with_detail(text: &str, detail: &str) -> String {
 /// A value as error messages show it: numbers and truths plain, texts quoted, all else as JSON.
 pub(crate) fn printed(value: &Value) -> String {
     match value {
-        Value::Null => "\"null\"".to_owned(),
         Value::String(text) => quote(text),
         Value::Number(number) => match (number.as_i64(), number.as_f64()) {
             (Some(whole), _) => whole.to_string(),

@@ -7,11 +7,51 @@
 use super::cel::regular;
 use super::cel::time;
 
-/// Units of durations beyond Go's, singular.
-const WORDS: &str = r"(?i)^\s*[0-9]+(\.[0-9]+)?\s*(nanosecs?|nanoseconds?|microsecs?|microseconds?|millisecs?|milliseconds?|secs?|seconds?|mins?|minutes?|h|hrs?|hours?|d|days?|w|weeks?|s|m|ms|us|µs|ns)\s*$";
+/// Numbers with words behind them, as in `2 weeks`.
+const AMOUNTS: &str = r"[0-9]+\s*([A-Za-z]+)";
+/// Units of such numbers; any word that begins with one of the second list will do too.
+const UNITS: [&str; 10] = ["ns", "us", "ms", "s", "m", "h", "hr", "d", "w", "wk"];
+const BEGINNINGS: [&str; 8] = [
+    "nano", "micro", "milli", "sec", "min", "hour", "day", "week",
+];
 const UUID: &str = r"(?i)^[0-9a-f]{8}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{12}$";
-const MOMENT: &str = r"(?i)^[0-9]{4}-[0-9]{2}-[0-9]{2}[t ][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?(z|[+-][0-9]{2}:[0-9]{2})$";
+const CLOCK: &str =
+    r"^([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](.[0-9]+)?(z|[+-][0-9]{2}:[0-9]{2})$";
 const BASE64: &str = r"^([A-Za-z0-9+/]{4})*([A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$";
+
+/// Whether the real server checks a format: others it forgets.
+pub(super) fn is_checked(format: &str) -> bool {
+    const CHECKED: [&str; 27] = [
+        "bsonobjectid",
+        "uri",
+        "email",
+        "hostname",
+        "ipv4",
+        "ipv6",
+        "cidr",
+        "mac",
+        "uuid",
+        "uuid3",
+        "uuid4",
+        "uuid5",
+        "isbn",
+        "isbn10",
+        "isbn13",
+        "creditcard",
+        "ssn",
+        "hexcolor",
+        "rgbcolor",
+        "byte",
+        "password",
+        "date",
+        "duration",
+        "datetime",
+        "date-time",
+        "k8s-short-name",
+        "k8s-long-name",
+    ];
+    CHECKED.contains(&format)
+}
 
 /// Whether a text has a format; true for formats that are not checked.
 pub(super) fn holds(format: &str, text: &str) -> bool {
@@ -19,10 +59,15 @@ pub(super) fn holds(format: &str, text: &str) -> bool {
         |pattern: &str| regular::compile(pattern).is_ok_and(|pattern| pattern.is_match(text));
     match format {
         "date-time" | "datetime" => {
-            matches(MOMENT) && text.replace(' ', "T").parse::<jiff::Timestamp>().is_ok()
+            let text = text.to_lowercase();
+            let mut parts = text.split('t');
+            parts.next().is_some_and(is_date)
+                && parts.next().is_some_and(|time| {
+                    regular::compile(CLOCK).is_ok_and(|clock| clock.is_match(time))
+                })
         }
-        "date" => text.len() == 10 && text.parse::<jiff::civil::Date>().is_ok(),
-        "duration" => time::duration(text).is_some() || matches(WORDS),
+        "date" => is_date(text),
+        "duration" => time::duration(text).is_some() || is_amount(text),
         "ipv4" => text.parse::<std::net::Ipv4Addr>().is_ok(),
         "ipv6" => text.parse::<std::net::Ipv6Addr>().is_ok(),
         "cidr" => cidr(text),
@@ -32,6 +77,23 @@ pub(super) fn holds(format: &str, text: &str) -> bool {
         "k8s-long-name" => super::names::subdomain(text).is_empty(),
         _ => true,
     }
+}
+
+fn is_date(text: &str) -> bool {
+    text.len() == 10 && text.parse::<jiff::civil::Date>().is_ok()
+}
+
+fn is_amount(text: &str) -> bool {
+    let Ok(amounts) = regular::compile(AMOUNTS) else {
+        return false;
+    };
+    let words = amounts
+        .captures_iter(text)
+        .filter_map(|found| found.get(1))
+        .map(|word| word.as_str().to_lowercase());
+    words.into_iter().any(|word| {
+        UNITS.contains(&word.as_str()) || BEGINNINGS.iter().any(|start| word.starts_with(start))
+    })
 }
 
 fn cidr(text: &str) -> bool {

@@ -44,22 +44,41 @@ fn path_segment(name: &str) -> Vec<String> {
         .collect()
 }
 
-/// Metadata of an object that is written.
+/// Metadata of a new object: names have the syntax of their kind.
 pub(super) fn check(resource: &ResourceType, metadata: &Value, causes: &mut Causes) {
+    with_names(
+        resource,
+        metadata,
+        &|name| name_errors(resource, name),
+        causes,
+    );
+}
+
+/// Metadata of any object: names only have to fit into a path.
+pub(super) fn check_common(resource: &ResourceType, metadata: &Value, causes: &mut Causes) {
+    with_names(resource, metadata, &path_segment, causes);
+}
+
+fn with_names(
+    resource: &ResourceType,
+    metadata: &Value,
+    name_errors: &dyn Fn(&str) -> Vec<String>,
+    causes: &mut Causes,
+) {
     let root = Path::Root;
     let path = root.child("metadata");
     let (name, generate) = (text(metadata, "name"), text(metadata, "generateName"));
     if !generate.is_empty() {
         // Masked as the server masks it: five letters follow.
         let stem = generate.strip_suffix('-').map(|stem| format!("{stem}a"));
-        for detail in name_errors(resource, stem.as_deref().unwrap_or(generate)) {
+        for detail in name_errors(stem.as_deref().unwrap_or(generate)) {
             causes.invalid(path.child("generateName"), &Value::from(generate), &detail);
         }
     }
     if name.is_empty() {
         causes.required(path.child("name"), "name or generateName is required");
     } else {
-        for detail in name_errors(resource, name) {
+        for detail in name_errors(name) {
             causes.invalid(path.child("name"), &Value::from(name), &detail);
         }
     }
@@ -75,19 +94,23 @@ pub(super) fn check(resource: &ResourceType, metadata: &Value, causes: &mut Caus
     } else if metadata.get("namespace").is_some() {
         causes.forbidden(path.child("namespace"), "not allowed on this type");
     }
-    labels(metadata.get("labels"), &path.child("labels"), causes);
-    annotations(
-        metadata.get("annotations"),
-        &path.child("annotations"),
-        causes,
-    );
-    owners(metadata, &path, causes);
+    contents(metadata, &path, causes);
     for finalizer in list(metadata, "finalizers") {
         let key = finalizer.as_str().unwrap_or_default();
         for detail in names::qualified(key) {
             causes.invalid(path.child("finalizers"), finalizer, &detail);
         }
     }
+}
+
+fn contents(metadata: &Value, path: &Path<'_>, causes: &mut Causes) {
+    labels(metadata.get("labels"), &path.child("labels"), causes);
+    annotations(
+        metadata.get("annotations"),
+        &path.child("annotations"),
+        causes,
+    );
+    owners(metadata, path, causes);
 }
 
 /// Labels, of an object or a template.
@@ -148,11 +171,32 @@ fn owners(metadata: &Value, path: &Path<'_>, causes: &mut Causes) {
                 reference(first),
                 reference(owner)
             );
-            causes.invalid(path, &Value::from(owners), &detail);
+            causes.invalid_printed(path, &printed(owners), &detail);
         } else {
             controller = Some(owner);
         }
     }
+}
+
+/// Owner references as the server's type prints them: in the order of its fields.
+fn printed(owners: &[Value]) -> String {
+    let fields = [
+        "apiVersion",
+        "kind",
+        "name",
+        "uid",
+        "controller",
+        "blockOwnerDeletion",
+    ];
+    let one = |owner: &Value| {
+        let texts: Vec<String> = fields
+            .iter()
+            .filter_map(|field| Some(format!("\"{field}\":{}", owner.get(*field)?)))
+            .collect();
+        format!("{{{}}}", texts.join(","))
+    };
+    let all: Vec<String> = owners.iter().map(one).collect();
+    format!("[{}]", all.join(","))
 }
 
 /// What an update may not do to metadata.
@@ -183,4 +227,5 @@ pub(super) fn check_update(new: &Value, old: &Value, causes: &mut Causes) {
             causes.invalid(path.child(field), &value, "field is immutable");
         }
     }
+    contents(new, &path, causes);
 }

@@ -120,12 +120,17 @@ impl Schemas {
         let mut causes = Causes::default();
         let empty = Value::Null;
         let metadata = new.get("metadata").unwrap_or(&empty);
-        metadata::check(resource, metadata, &mut causes);
-        if let Some(before) = old.and_then(|old| old.get("metadata")) {
-            metadata::check_update(metadata, before, &mut causes);
+        match old.and_then(|old| old.get("metadata")) {
+            None => metadata::check(resource, metadata, &mut causes),
+            Some(before) => {
+                // As the real server does: for all kinds, for all kinds' updates, and by the kind.
+                metadata::check_common(resource, metadata, &mut causes);
+                metadata::check_update(metadata, before, &mut causes);
+                metadata::check_update(metadata, before, &mut causes);
+            }
         }
         if let Some(definition) = self.definition(&resource.group, &resource.plural) {
-            definition.validate(version, new, old, &mut causes);
+            definition.validate(version, subresource, new, old, &mut causes);
         } else {
             builtin::validate(resource, subresource, new, old, &mut causes);
         }

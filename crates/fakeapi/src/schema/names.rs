@@ -10,7 +10,7 @@ const QUALIFIED_RULE: &str = "must consist of alphanumeric characters, '-', '_' 
 const VALUE_RULE: &str = "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for validation is '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')";
 
 fn too_long(text: &str, most: usize) -> Option<String> {
-    (text.len() > most).then(|| format!("must be no more than {most} bytes"))
+    (text.len() > most).then(|| format!("must be no more than {most} characters"))
 }
 
 fn is_label(text: &str) -> bool {

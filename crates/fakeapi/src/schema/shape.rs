@@ -83,10 +83,11 @@ pub(super) fn defaults(value: &mut Value, node: &Node, whole: bool) {
                 if whole && is_meta(name) {
                     continue;
                 }
-                if let Some(default) = &below.default
-                    && !map.contains_key(name)
-                {
-                    map.insert(name.clone(), default.clone());
+                if let Some(default) = &below.default {
+                    let wanting = |value: &Value| value.is_null() && !below.nullable;
+                    if map.get(name).is_none_or(wanting) {
+                        map.insert(name.clone(), default.clone());
+                    }
                 }
             }
             for (name, inner) in map.iter_mut() {
@@ -96,6 +97,11 @@ pub(super) fn defaults(value: &mut Value, node: &Node, whole: bool) {
                 if let Some(below) = node.properties.get(name) {
                     defaults(inner, below, below.embedded);
                 } else if let Some(below) = &node.additional {
+                    if let (Value::Null, false, Some(default)) =
+                        (&*inner, below.nullable, &below.default)
+                    {
+                        *inner = default.clone();
+                    }
                     defaults(inner, below, below.embedded);
                 }
             }
@@ -121,10 +127,7 @@ fn drop_nulls(map: &mut Map<String, Value>, node: &Node, whole: bool) {
         if !value.is_null() || whole && is_meta(name) {
             return true;
         }
-        match (node.properties.get(name), &node.additional) {
-            (Some(below), _) => below.nullable || below.kind.is_none(),
-            (None, Some(below)) => below.nullable || below.kind.is_none(),
-            (None, None) => true,
-        }
+        let below = node.properties.get(name).or(node.additional.as_deref());
+        below.is_none_or(|below| below.nullable || below.default.is_some())
     });
 }

@@ -43,31 +43,37 @@ fn check(
     causes: &mut Causes,
 ) {
     kind(value, node, path, causes);
-    if value.is_null() {
-        return;
+    if !value.is_null() {
+        junctors(value, node, path, causes);
     }
-    junctors(value, node, path, causes);
     match value {
         Value::String(text) => self::text(text, node, path, causes),
         Value::Number(_) => number(value, node, path, causes),
         Value::Array(list) => array(list, old, node, path, causes),
         _ => {}
     }
-    let enumeration = &node.checks.enumeration;
-    if !enumeration.is_empty() && !enumeration.iter().any(|known| json_equal(known, value)) {
-        let texts: Vec<String> = enumeration
-            .iter()
-            .map(|known| {
-                known
-                    .as_str()
-                    .map_or_else(|| known.to_string(), str::to_owned)
-            })
-            .collect();
-        causes.not_supported(path, value, texts.iter().map(String::as_str));
-    }
+    enumeration(value, node, path, causes);
     if let Value::Object(map) = value {
         object(map, old, node, path, whole, causes);
     }
+}
+
+/// Null is in no enumeration, not even in one that lists it.
+fn enumeration(value: &Value, node: &Node, path: &Path<'_>, causes: &mut Causes) {
+    let known = &node.checks.enumeration;
+    let listed = !value.is_null() && known.iter().any(|known| json_equal(known, value));
+    if known.is_empty() || listed {
+        return;
+    }
+    let texts: Vec<String> = known
+        .iter()
+        .map(|known| {
+            known
+                .as_str()
+                .map_or_else(|| known.to_string(), str::to_owned)
+        })
+        .collect();
+    causes.not_supported(path, value, texts.iter().map(String::as_str));
 }
 
 /// The name of a value's type in messages.
@@ -104,71 +110,81 @@ fn kind(value: &Value, node: &Node, path: &Path<'_>, causes: &mut Causes) {
         Value::Array(_) => node.kind == Some(Kind::Array),
         Value::Object(_) => node.kind == Some(Kind::Object),
     };
-    if !right {
-        let found = kind_name(value);
-        let detail = format!(
-            "{} in body must be of type {wanted}: \"{found}\"",
-            path.dotted()
-        );
-        causes.type_invalid(path, &Value::from(found), &detail);
+    if right {
+        return;
     }
+    let format = node.checks.format.as_deref();
+    let (wanted, found) = match (format.filter(|format| formats::is_checked(format)), value) {
+        // With a format, formats are compared in place of types.
+        (Some(format), Value::Number(number)) if number.is_f64() => (format, "double"),
+        (Some(format), Value::Number(_)) => (format, "int64"),
+        (Some(format), Value::Bool(_) | Value::Object(_)) => (format, ""),
+        _ => (wanted, kind_name(value)),
+    };
+    let detail = format!(
+        "{} in body must be of type {wanted}: \"{found}\"",
+        path.dotted()
+    );
+    causes.type_invalid(path, &Value::from(found), &detail);
 }
 
-/// Whether a value satisfies a schema.
-fn satisfies(value: &Value, node: &Node, path: &Path<'_>) -> bool {
-    let mut causes = Causes::default();
-    check(value, None, node, path, false, &mut causes);
-    causes.is_empty()
+/// What is wrong with a value by each of some schemas.
+fn verdicts(value: &Value, nodes: &[Node], path: &Path<'_>) -> Vec<Causes> {
+    nodes
+        .iter()
+        .map(|node| {
+            let mut causes = Causes::default();
+            check(value, None, node, path, false, &mut causes);
+            causes
+        })
+        .collect()
 }
 
+/// `anyOf`, `oneOf`, `allOf`, `not`. The real server reports them where validation began, without the
+/// value, followed by what is wrong by one of the alternatives: the one most of whose checks passed,
+/// here the first.
 fn junctors(value: &Value, node: &Node, path: &Path<'_>, causes: &mut Causes) {
     let checks = &node.checks;
-    let place = path.dotted();
-    // The real server reports these at the object itself, without the value.
-    let mut report = |detail: String| causes.invalid(Path::Root, &Value::from(""), &detail);
-    if !checks.any_of.is_empty()
-        && !checks
-            .any_of
-            .iter()
-            .any(|below| satisfies(value, below, path))
-    {
-        report(format!(
-            "\"{place}\" must validate at least one schema (anyOf)"
-        ));
+    let report = |detail: String, causes: &mut Causes| {
+        let detail = format!("\"{}\" {detail}", path.dotted());
+        causes.invalid(path.base(), &Value::from(""), &detail);
+    };
+    let any = verdicts(value, &checks.any_of, path);
+    if !any.is_empty() && !any.iter().any(Causes::is_empty) {
+        let detail = "must validate at least one schema (anyOf)".to_owned();
+        report(detail, causes);
+        any.into_iter().take(1).for_each(|best| causes.extend(best));
     }
-    if !checks.one_of.is_empty() {
-        let count = checks
-            .one_of
-            .iter()
-            .filter(|below| satisfies(value, below, path))
-            .count();
+    let one = verdicts(value, &checks.one_of, path);
+    let count = one.iter().filter(|verdict| verdict.is_empty()).count();
+    if !one.is_empty() && count != 1 {
         let found = match count {
-            1 => None,
-            0 => Some("Found none valid".to_owned()),
-            several => Some(format!("Found {several} valid alternatives")),
+            0 => "Found none valid".to_owned(),
+            several => format!("Found {several} valid alternatives"),
         };
-        if let Some(found) = found {
-            report(format!(
-                "\"{place}\" must validate one and only one schema (oneOf). {found}"
-            ));
+        let detail = format!("must validate one and only one schema (oneOf). {found}");
+        report(detail, causes);
+        if count == 0 {
+            one.into_iter().take(1).for_each(|best| causes.extend(best));
         }
     }
-    if checks
-        .not
-        .as_ref()
-        .is_some_and(|below| satisfies(value, below, path))
-    {
-        report(format!("\"{place}\" must not validate the schema (not)"));
-    }
-    let mut below_all = Causes::default();
-    let failed = checks.all_of.iter().any(|below| {
-        check(value, None, below, path, false, &mut below_all);
-        !below_all.is_empty()
-    });
-    causes.extend(below_all);
+    let all = verdicts(value, &checks.all_of, path);
+    let passed = all.iter().filter(|verdict| verdict.is_empty()).count();
+    let failed = passed < all.len();
+    all.into_iter().for_each(|verdict| causes.extend(verdict));
     if failed {
-        let detail = format!("\"{place}\" must validate all the schemas (allOf)");
-        causes.invalid(Path::Root, &Value::from(""), &detail);
+        let none = if passed == 0 { ". None validated" } else { "" };
+        report(
+            format!("must validate all the schemas (allOf){none}"),
+            causes,
+        );
+    }
+    if let Some(not) = &checks.not {
+        let mut verdict = Causes::default();
+        check(value, None, not, path, false, &mut verdict);
+        if verdict.is_empty() {
+            report("must not validate the schema (not)".to_owned(), causes);
+        }
     }
 }
 
@@ -377,13 +393,32 @@ fn unique(list: &[Value], kind: &ListType, path: &Path<'_>, causes: &mut Causes)
     if *kind == ListType::Atomic {
         return;
     }
-    let mut seen: Vec<Value> = Vec::with_capacity(list.len());
+    if let ListType::Map(_) = kind
+        && let Some(place) = list
+            .iter()
+            .position(|element| !element.is_object() && !element.is_null())
+    {
+        causes.invalid(
+            path.index(place),
+            &list[place],
+            "must be an object for an array of list-type map",
+        );
+        return;
+    }
+    // A third one is not reported again.
+    let mut seen: Vec<(Value, bool)> = Vec::with_capacity(list.len());
     for (place, element) in list.iter().enumerate() {
         let identity = identity(element);
-        if seen.iter().any(|known| json_equal(known, &identity)) {
-            causes.duplicate(path.index(place), &identity);
-        } else {
-            seen.push(identity);
+        match seen
+            .iter_mut()
+            .find(|(known, _)| json_equal(known, &identity))
+        {
+            Some((_, reported)) => {
+                if !std::mem::replace(reported, true) {
+                    causes.duplicate(path.index(place), &identity);
+                }
+            }
+            None => seen.push((identity, false)),
         }
     }
 }

@@ -58,8 +58,15 @@ fn service(object: &mut Value, old: Option<&Value>, seed: u64) {
     if matches!(kind.as_str(), "NodePort" | "LoadBalancer") {
         node_ports(spec, before, seed);
     } else {
+        // Those of the old type go unless the caller changed them.
+        let given: Vec<&Value> = elements(before, "ports")
+            .iter()
+            .filter_map(|port| port.get("nodePort"))
+            .collect();
         for port in maps_in(spec, "ports") {
-            port.remove("nodePort");
+            if port.get("nodePort").is_some_and(|own| given.contains(&own)) {
+                port.remove("nodePort");
+            }
         }
     }
 }

@@ -40,8 +40,7 @@ pub(super) fn default(
     Ok(())
 }
 
-/// Validates all but metadata. A status is checked for nothing: none of these kinds' status errors
-/// can be met by a controller that writes counts.
+/// Validates all but metadata. Of statuses only those of workloads are checked.
 pub(super) fn validate(
     resource: &ResourceType,
     subresource: &str,
@@ -49,11 +48,16 @@ pub(super) fn validate(
     old: Option<&Value>,
     causes: &mut Causes,
 ) {
+    let workload = resource.group == "apps"
+        && matches!(resource.plural.as_str(), "deployments" | "replicasets");
     if subresource == "status" {
+        if workload {
+            workload::validate_status(resource, new, old, causes);
+        }
         return;
     }
     match (resource.group.as_str(), resource.plural.as_str()) {
-        ("apps", "deployments" | "replicasets") => workload::validate(resource, new, old, causes),
+        _ if workload => workload::validate(resource, new, old, causes),
         ("", "pods") => pod_checks::validate(new, old, causes),
         ("", "services") => service::validate(new, old, causes),
         ("admissionregistration.k8s.io", plural) => {

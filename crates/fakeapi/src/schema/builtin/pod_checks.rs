@@ -11,14 +11,10 @@ use crate::schema::{ROOT, metadata, names};
 
 /// A template of a workload.
 pub(super) fn template(template: &Value, path: &Path<'_>, causes: &mut Causes) {
+    // The server leaves "metadata" out of these paths.
     let meta = get(template, "metadata");
-    let meta_path = path.child("metadata");
-    metadata::labels(meta.get("labels"), &meta_path.child("labels"), causes);
-    metadata::annotations(
-        meta.get("annotations"),
-        &meta_path.child("annotations"),
-        causes,
-    );
+    metadata::labels(meta.get("labels"), &path.child("labels"), causes);
+    metadata::annotations(meta.get("annotations"), &path.child("annotations"), causes);
     spec(get(template, "spec"), &path.child("spec"), causes);
 }
 
@@ -80,7 +76,7 @@ fn spec(spec: &Value, path: &Path<'_>, causes: &mut Causes) {
     one_of("restartPolicy", &["Always", "OnFailure", "Never"], causes);
     one_of(
         "dnsPolicy",
-        &["ClusterFirst", "ClusterFirstWithHostNet", "Default", "None"],
+        &["ClusterFirstWithHostNet", "ClusterFirst", "Default", "None"],
         causes,
     );
     not_negative(spec, "terminationGracePeriodSeconds", path, causes);
@@ -105,12 +101,6 @@ fn containers_of(containers: &[Value], list: &Path<'_>, causes: &mut Causes) {
         let image = text(container, "image");
         if image.is_empty() {
             causes.required(path.child("image"), "");
-        } else if image.trim() != image {
-            causes.invalid(
-                path.child("image"),
-                get(container, "image"),
-                "must not have leading or trailing whitespace",
-            );
         }
         ports(elements(container, "ports"), &path.child("ports"), causes);
         variables(elements(container, "env"), &path.child("env"), causes);
@@ -124,8 +114,12 @@ fn containers_of(containers: &[Value], list: &Path<'_>, causes: &mut Causes) {
                 ["Always", "IfNotPresent", "Never"],
             );
         }
-        for probe in ["livenessProbe", "readinessProbe", "startupProbe"] {
-            probe_numbers(get(container, probe), &path.child(probe), causes);
+        for (name, once) in [
+            ("livenessProbe", true),
+            ("readinessProbe", false),
+            ("startupProbe", true),
+        ] {
+            probe(get(container, name), once, &path.child(name), causes);
         }
     }
 }
@@ -172,18 +166,10 @@ fn variables(variables: &[Value], list: &Path<'_>, causes: &mut Causes) {
     }
 }
 
-fn probe_numbers(probe: &Value, path: &Path<'_>, causes: &mut Causes) {
+/// `once`: one success has to be enough.
+fn probe(probe: &Value, once: bool, path: &Path<'_>, causes: &mut Causes) {
     if probe.is_null() {
         return;
-    }
-    for name in [
-        "initialDelaySeconds",
-        "timeoutSeconds",
-        "periodSeconds",
-        "successThreshold",
-        "failureThreshold",
-    ] {
-        not_negative(probe, name, path, causes);
     }
     let handlers = ["exec", "httpGet", "tcpSocket", "grpc"]
         .iter()
@@ -195,5 +181,20 @@ fn probe_numbers(probe: &Value, path: &Path<'_>, causes: &mut Causes) {
     if let Some(get) = probe.get("httpGet") {
         let path = path.child("httpGet");
         names_of_ports::number_or_name(super::get(get, "port"), &path.child("port"), causes);
+    }
+    for name in [
+        "initialDelaySeconds",
+        "timeoutSeconds",
+        "periodSeconds",
+        "successThreshold",
+        "failureThreshold",
+    ] {
+        not_negative(probe, name, path, causes);
+    }
+    if once {
+        let threshold = get(probe, "successThreshold");
+        if threshold.as_i64() != Some(1) {
+            causes.invalid(path.child("successThreshold"), threshold, "must be 1");
+        }
     }
 }

@@ -99,6 +99,17 @@ pub(super) fn validate(new: &Value, old: Option<&Value>, causes: &mut Causes) {
             ["Cluster", "Local"],
         );
     }
+    if text(spec, "type") == "ClusterIP" {
+        for (place, port) in ports.iter().enumerate() {
+            if port.get("nodePort").is_some() {
+                let path = list.index(place);
+                causes.forbidden(
+                    path.child("nodePort"),
+                    "may not be used when `type` is 'ClusterIP'",
+                );
+            }
+        }
+    }
     doubles(ports, &list, causes);
 }
 
@@ -152,8 +163,13 @@ fn doubles(ports: &[Value], list: &Path<'_>, causes: &mut Causes) {
                 && get(other, "protocol") == get(port, "protocol")
         };
         if ports.iter().take(place).any(|other| same(&other)) {
-            let shown = json!({ "protocol": port["protocol"], "port": port["port"] });
-            causes.duplicate(list.index(place), &shown);
+            // The server's own type, by which it compares.
+            let shown = format!(
+                "{{\"Name\":\"\",\"Protocol\":{},\"AppProtocol\":null,\"Port\":{},\"TargetPort\":0,\"NodePort\":0}}",
+                get(port, "protocol"),
+                get(port, "port")
+            );
+            causes.duplicate_printed(list.index(place), &shown);
         }
     }
 }

@@ -89,6 +89,59 @@ pub(super) fn validate(
     );
 }
 
+/// Validates a write of the status.
+pub(super) fn validate_status(
+    resource: &ResourceType,
+    new: &Value,
+    old: Option<&Value>,
+    causes: &mut Causes,
+) {
+    let path = ROOT.child("status");
+    let status = get(new, "status");
+    let deployment = resource.plural == "deployments";
+    let parts: &[&str] = if deployment {
+        &["updatedReplicas", "readyReplicas", "availableReplicas"]
+    } else {
+        &["fullyLabeledReplicas", "readyReplicas", "availableReplicas"]
+    };
+    for name in ["observedGeneration", "replicas", "unavailableReplicas"]
+        .iter()
+        .chain(parts)
+        .chain(&["terminatingReplicas", "collisionCount"])
+    {
+        not_negative(status, name, &path, causes);
+    }
+    let count = |name: &str| get(status, name).as_i64().unwrap_or(0);
+    for name in parts {
+        if count(name) > count("replicas") {
+            causes.invalid(
+                path.child(name),
+                get(status, name),
+                "cannot be greater than status.replicas",
+            );
+        }
+    }
+    if count("availableReplicas") > count("readyReplicas") {
+        causes.invalid(
+            path.child("availableReplicas"),
+            get(status, "availableReplicas"),
+            "cannot be greater than readyReplicas",
+        );
+    }
+    let before = old.map_or(0, |old| {
+        get(get(old, "status"), "collisionCount")
+            .as_i64()
+            .unwrap_or(0)
+    });
+    if deployment && count("collisionCount") < before {
+        causes.invalid(
+            path.child("collisionCount"),
+            &Value::from(count("collisionCount")),
+            "cannot be decremented",
+        );
+    }
+}
+
 fn selector_and_template(spec: &Value, path: &Path<'_>, causes: &mut Causes) {
     let selector = get(spec, "selector");
     let selector_path = path.child("selector");
@@ -105,9 +158,9 @@ fn selector_and_template(spec: &Value, path: &Path<'_>, causes: &mut Causes) {
             causes.invalid(selector_path, &json!({}), detail);
         }
     }
-    let metadata = get(template, "metadata");
-    let labels = get(metadata, "labels");
-    if !selector.is_null() && !empty && !matches(selector, labels) {
+    // No selector takes nothing, an empty one is not compared.
+    let labels = get(get(template, "metadata"), "labels");
+    if selector.is_null() || !empty && !matches(selector, labels) {
         let meta_path = template_path.child("metadata");
         causes.invalid(
             meta_path.child("labels"),
@@ -167,9 +220,9 @@ fn check_strategy(strategy: &Value, path: &Path<'_>, causes: &mut Causes) {
         ),
         "Recreate" => {}
         "RollingUpdate" => rolling_update(rolling, &path.child("rollingUpdate"), causes),
-        _ => causes.not_supported(
-            path.child("type"),
-            get(strategy, "type"),
+        other => causes.not_supported_printed(
+            path,
+            &format!("{{\"Type\":{other:?},\"RollingUpdate\":null}}"),
             ["Recreate", "RollingUpdate"],
         ),
     }

@@ -12,6 +12,8 @@ mod lexer;
 mod node;
 mod parser;
 pub(crate) mod regular;
+#[cfg(test)]
+mod tests;
 mod text;
 pub(crate) mod time;
 mod value;
