@@ -272,6 +272,14 @@ async fn the_chain_loses_no_request_and_keeps_the_judged_pods() {
 async fn four_releases_in_a_row_with_growing_history_and_changing_size() {
     for seed in 1..4 {
         let mut lab = Lab::new(seed).await;
+        // Fewer replicas end pods that serve: nothing can keep their requests but themselves.
+        lab.cluster.manners.set_default(Manner {
+            stop: Stop::Drain {
+                time: std::time::Duration::from_secs(5),
+                accepts: true,
+            },
+            ..quick()
+        });
         start(&mut lab, 4).await;
         for (number, resized) in [(1, None), (2, Some(4)), (3, Some(3)), (4, Some(5))] {
             let (before, image) = (format!("app:{}", number - 1), format!("app:{number}"));
