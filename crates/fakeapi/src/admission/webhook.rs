@@ -202,13 +202,6 @@ impl Hook {
                 .and_then(Value::as_str)
                 .unwrap_or_default()
         };
-        if (text("apiVersion"), text("kind")) != ("admission.k8s.io/v1", "AdmissionReview") {
-            return invalid(&format!(
-                "expected webhook response of admission.k8s.io/v1, Kind=AdmissionReview, got {}, Kind={}",
-                text("apiVersion"),
-                text("kind")
-            ));
-        }
         let Some(response) = review.get("response").filter(|found| found.is_object()) else {
             return invalid("webhook response was absent");
         };
@@ -219,30 +212,42 @@ impl Hook {
         if found != uid {
             return invalid(&format!("expected response.uid=\"{uid}\", got \"{found}\""));
         }
-        self.warn(response, attributes);
-        if response.get("allowed").and_then(Value::as_bool) != Some(true) {
-            return Err(self.denied(response.get("status")));
+        if (text("apiVersion"), text("kind")) != ("admission.k8s.io/v1", "AdmissionReview") {
+            return invalid(&format!(
+                "expected webhook response of admission.k8s.io/v1, Kind=AdmissionReview, got {}, Kind={}",
+                text("apiVersion"),
+                text("kind")
+            ));
         }
         let patch = response
             .get("patch")
             .and_then(Value::as_str)
             .unwrap_or_default();
+        let patch_type = response.get("patchType").and_then(Value::as_str);
+        match (mutating, patch.is_empty(), patch_type) {
+            (true, false, None) => {
+                return invalid("webhook returned response.patch but not response.patchType");
+            }
+            (true, true, Some(_)) => {
+                return invalid("webhook returned response.patchType but not response.patch");
+            }
+            (false, false, _) => {
+                return invalid("validating webhook may not return response.patch");
+            }
+            (false, true, Some(_)) => {
+                return invalid("validating webhook may not return response.patchType");
+            }
+            _ => {}
+        }
+        self.warn(response, attributes);
+        if response.get("allowed").and_then(Value::as_bool) != Some(true) {
+            return Err(self.denied(response.get("status")));
+        }
         if patch.is_empty() {
             return Ok(Answer::Allowed);
         }
-        if !mutating {
-            return invalid("validating webhook response may not patch");
-        }
-        match response.get("patchType").and_then(Value::as_str) {
-            Some("JSONPatch") => {}
-            Some(other) => {
-                return invalid(&format!(
-                    "invalid value of webhook response.patchType of \"{other}\""
-                ));
-            }
-            None => {
-                return invalid("webhook returned response.patch but not response.patchType");
-            }
+        if let Some(other) = patch_type.filter(|kind| *kind != "JSONPatch") {
+            return Ok(self.failed(&format!("unsupported patch type \"{other}\"")));
         }
         let decoded = STANDARD
             .decode(patch)

@@ -86,10 +86,6 @@ impl Definition {
         })
     }
 
-    pub fn raw(&self, version: &str) -> Option<&Value> {
-        self.versions.get(version).map(|version| &version.raw)
-    }
-
     /// Prunes and fills in defaults.
     pub fn shape(&self, version: &str, object: &mut Value) {
         shape::metadata(object);

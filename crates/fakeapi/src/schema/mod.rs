@@ -143,11 +143,6 @@ impl Schemas {
             .unwrap_or_default();
         Err(StatusError::invalid(resource, name, causes.as_slice()))
     }
-
-    /// The openAPIV3Schema of a custom kind, for managedFields (list types, keys, atomic maps).
-    pub(crate) fn raw(&self, group: &str, plural: &str, version: &str) -> Option<&Value> {
-        self.definition(group, plural)?.raw(version)
-    }
 }
 
 /// Rejects what is wrong with a CustomResourceDefinition.

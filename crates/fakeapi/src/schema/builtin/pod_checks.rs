@@ -93,10 +93,6 @@ fn containers_of(containers: &[Value], list: &Path<'_>, causes: &mut Causes) {
             for detail in names::label(name) {
                 causes.invalid(path.child("name"), get(container, "name"), &detail);
             }
-            if seen.contains(&name) {
-                causes.duplicate(path.child("name"), get(container, "name"));
-            }
-            seen.push(name);
         }
         let image = text(container, "image");
         if image.is_empty() {
@@ -114,6 +110,10 @@ fn containers_of(containers: &[Value], list: &Path<'_>, causes: &mut Causes) {
                 ["Always", "IfNotPresent", "Never"],
             );
         }
+        if seen.contains(&name) {
+            causes.duplicate(path.child("name"), get(container, "name"));
+        }
+        seen.push(name);
         for (name, once) in [
             ("livenessProbe", true),
             ("readinessProbe", false),

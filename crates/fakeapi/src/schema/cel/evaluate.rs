@@ -50,12 +50,6 @@ impl<'a> Bindings<'a> {
         }
     }
 
-    /// Gives a name a value, instead of any it has.
-    pub fn bind(&mut self, root: Root, value: Value<'a>) {
-        self.roots.retain(|(known, _)| *known != root);
-        self.roots.push((root, value));
-    }
-
     fn variable(&self, place: usize) -> Outcome<'a> {
         let variables = &self.variables;
         if let Some(Some(known)) = variables.computed.borrow().get(place) {
