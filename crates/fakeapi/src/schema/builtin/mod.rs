@@ -80,9 +80,16 @@ fn elements<'v>(value: &'v Value, name: &str) -> &'v [Value] {
     get(value, name).as_array().map_or(&[], Vec::as_slice)
 }
 
-/// Gives an absent field its value.
+/// Gives an absent field its value; an empty text is absent too.
 fn set(map: &mut Map<String, Value>, name: &str, value: impl Into<Value>) {
-    if !map.contains_key(name) {
+    if map.get(name).is_none_or(|known| known.as_str() == Some("")) {
+        map.insert(name.to_owned(), value.into());
+    }
+}
+
+/// The same for a number whose 0 is absence.
+fn set_count(map: &mut Map<String, Value>, name: &str, value: i64) {
+    if map.get(name).is_none_or(|known| known.as_i64() == Some(0)) {
         map.insert(name.to_owned(), value.into());
     }
 }

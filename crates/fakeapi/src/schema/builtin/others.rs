@@ -27,9 +27,28 @@ pub(super) fn default(resource: &ResourceType, object: &mut Value) {
         ("autoscaling", "horizontalpodautoscalers") => {
             if let Some(spec) = map_in(map, "spec") {
                 set(spec, "minReplicas", 1);
+                set(
+                    spec,
+                    "metrics",
+                    json!([{ "type": "Resource", "resource": { "name": "cpu",
+                        "target": { "type": "Utilization", "averageUtilization": 80 } } }]),
+                );
             }
         }
         ("apiextensions.k8s.io", "customresourcedefinitions") => definition(map),
+        ("rbac.authorization.k8s.io", "rolebindings" | "clusterrolebindings") => {
+            if let Some(role) = map_in(map, "roleRef") {
+                set(role, "apiGroup", "rbac.authorization.k8s.io");
+            }
+            for subject in maps_in(map, "subjects") {
+                if matches!(
+                    subject.get("kind").and_then(Value::as_str),
+                    Some("User" | "Group")
+                ) {
+                    set(subject, "apiGroup", "rbac.authorization.k8s.io");
+                }
+            }
+        }
         _ => {}
     }
 }

@@ -5,7 +5,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{map_in, maps_in, set};
+use super::{map_in, maps_in, set, set_count};
 
 /// A Pod.
 pub(super) fn default(object: &mut Value) {
@@ -15,14 +15,27 @@ pub(super) fn default(object: &mut Value) {
     let Some(spec) = map_in(map, "spec") else {
         return;
     };
+    let host_network = spec.get("hostNetwork") == Some(&Value::Bool(true));
     for list in ["containers", "initContainers"] {
         for container in maps_in(spec, list) {
             requests_from_limits(container);
+            if host_network {
+                host_ports(container);
+            }
         }
     }
     set(spec, "enableServiceLinks", true);
     self::spec(spec);
     let _ = map_in(map, "status");
+}
+
+/// In the host's network a container's port is the host's.
+fn host_ports(container: &mut Map<String, Value>) {
+    for port in maps_in(container, "ports") {
+        if let Some(number) = port.get("containerPort").cloned() {
+            set(port, "hostPort", number);
+        }
+    }
 }
 
 fn requests_from_limits(container: &mut Map<String, Value>) {
@@ -65,10 +78,9 @@ fn spec(spec: &mut Map<String, Value>) {
         set(spec, "serviceAccountName", name.clone());
         spec.insert("serviceAccount".to_owned(), name);
     }
-    let host_network = spec.get("hostNetwork") == Some(&Value::Bool(true));
     for list in ["initContainers", "containers"] {
         for container in maps_in(spec, list) {
-            self::container(container, host_network);
+            self::container(container);
         }
     }
     for volume in maps_in(spec, "volumes") {
@@ -76,7 +88,7 @@ fn spec(spec: &mut Map<String, Value>) {
     }
 }
 
-fn container(container: &mut Map<String, Value>, host_network: bool) {
+fn container(container: &mut Map<String, Value>) {
     let image = container
         .get("image")
         .and_then(Value::as_str)
@@ -92,9 +104,6 @@ fn container(container: &mut Map<String, Value>, host_network: bool) {
     set(container, "resources", json!({}));
     for port in maps_in(container, "ports") {
         set(port, "protocol", "TCP");
-        if host_network && let Some(number) = port.get("containerPort").cloned() {
-            set(port, "hostPort", number);
-        }
     }
     for variable in maps_in(container, "env") {
         let reference = variable
@@ -107,10 +116,10 @@ fn container(container: &mut Map<String, Value>, host_network: bool) {
     }
     for name in ["livenessProbe", "readinessProbe", "startupProbe"] {
         if let Some(probe) = container.get_mut(name).and_then(Value::as_object_mut) {
-            set(probe, "timeoutSeconds", 1);
-            set(probe, "periodSeconds", 10);
-            set(probe, "successThreshold", 1);
-            set(probe, "failureThreshold", 3);
+            set_count(probe, "timeoutSeconds", 1);
+            set_count(probe, "periodSeconds", 10);
+            set_count(probe, "successThreshold", 1);
+            set_count(probe, "failureThreshold", 3);
             http_get(probe);
             if let Some(grpc) = probe.get_mut("grpc").and_then(Value::as_object_mut) {
                 set(grpc, "service", "");

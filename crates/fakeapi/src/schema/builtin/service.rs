@@ -17,7 +17,10 @@ pub(super) fn default(object: &mut Value, _old: Option<&Value>) {
     if let Some(spec) = map_in(map, "spec") {
         set(spec, "sessionAffinity", "None");
         set(spec, "type", "ClusterIP");
-        if spec.get("sessionAffinity").and_then(Value::as_str) == Some("ClientIP") {
+        let affinity = spec.get("sessionAffinity").and_then(Value::as_str);
+        if affinity == Some("None") {
+            spec.remove("sessionAffinityConfig");
+        } else if affinity == Some("ClientIP") {
             set(
                 spec,
                 "sessionAffinityConfig",

@@ -35,8 +35,7 @@ fn refusal(source: &str) -> String {
 fn on(source: &str, object: &Json) -> Result<Json, String> {
     let program = compile(source);
     let bindings = Bindings::new(vec![(Root::This, object.into())]);
-    let json = program.evaluate(&bindings).map(|value| shown(&value));
-    json
+    program.evaluate(&bindings).map(|value| shown(&value))
 }
 
 /// A value as JSON, so that expectations are short.
@@ -337,8 +336,7 @@ fn the_gate_of_an_installation_has_its_known_answers() {
             (Root::Object, new.into()),
             (Root::OldObject, old.into()),
         ]);
-        let json = guarded.evaluate(&bindings).map(|value| shown(&value));
-        json
+        guarded.evaluate(&bindings).map(|value| shown(&value))
     };
     let plain = deployment("a:1", false, true);
     assert_eq!(answer(&plain, &plain), Ok(json!(false)));
