@@ -325,4 +325,93 @@ mod tests {
         let old = [set(&Set("a", 2, None, None, 0))];
         assert!(wishes(&deployment, Some(&set(&Set("b", 3, None, None, 0))), &old).is_empty());
     }
+
+    /// Smallest size of the new one on the way to rest, from every start that is asked for.
+    fn smallest(count: i64, surge: &Value, old: &Set, new: &Set) -> i64 {
+        let deployment = json!({"spec": {"replicas": count, "strategy": {"type": "RollingUpdate",
+            "rollingUpdate": {"maxSurge": surge, "maxUnavailable": "25%"}}}, "status": {"replicas": count}});
+        let maximum = count + max_surge(&deployment);
+        let (mut old, mut new) = (set(old), set(new));
+        let mut least = replicas(&new);
+        for _ in 0..10 {
+            let mut moved = false;
+            for wish in wishes(&deployment, Some(&new), &[Arc::clone(&old)]) {
+                if replicas(&wish.set) == wish.size && !wish.refresh {
+                    continue;
+                }
+                let one = if name(&wish.set) == "a" {
+                    &mut old
+                } else {
+                    &mut new
+                };
+                let mut copy = (**one).clone();
+                copy["spec"]["replicas"] = wish.size.into();
+                copy["metadata"]["annotations"][DESIRED] = count.to_string().into();
+                copy["metadata"]["annotations"][MAXIMUM] = maximum.to_string().into();
+                let available = number(&copy, "/status/availableReplicas").min(wish.size);
+                copy["status"]["availableReplicas"] = available.into();
+                moved |= copy != **one;
+                *one = Arc::new(copy);
+            }
+            least = least.min(replicas(&new));
+            if !moved {
+                return least;
+            }
+        }
+        panic!("does not come to rest");
+    }
+
+    /// With every size up to 12 and 0 or 1 pods of the new one missing.
+    fn falls(
+        keep: impl Fn(i64, i64, i64) -> bool,
+        surge_of_new: impl Fn(i64, i64) -> i64,
+    ) -> (u32, u32) {
+        let (mut starts, mut fell) = (0, 0);
+        let quarter = |size: i64| (size + 3) / 4;
+        for count in 1..=12 {
+            for (had, comes) in (1..=12).flat_map(|had| (1..=12).map(move |comes| (had, comes))) {
+                if !keep(count, had, comes) {
+                    continue;
+                }
+                for missing in 0..=1 {
+                    let old = Set("a", had, Some(had), Some(had + quarter(had)), had);
+                    let maximum = surge_of_new(count, comes);
+                    let new = Set("b", comes, Some(comes), Some(maximum), comes - missing);
+                    starts += 1;
+                    fell +=
+                        u32::from(smallest(count, &json!("25%"), &old, &new) < comes.min(count));
+                }
+            }
+        }
+        (starts, fell)
+    }
+
+    #[test]
+    fn what_is_safe_to_hand_over() {
+        let quarter = |size: i64| (size + 3) / 4;
+        let (starts, fell) = falls(
+            |_, had, comes| comes <= had,
+            |count, _| count + quarter(count),
+        );
+        assert_eq!(
+            (starts > 1800, fell),
+            (true, 0),
+            "not larger than the old, with the workload's maximum"
+        );
+        let (_, fell) = falls(
+            |count, had, comes| comes <= had && comes <= count,
+            |_, comes| comes + quarter(comes),
+        );
+        assert_eq!(fell, 0, "nor than N, with the same strategy");
+        let (starts, fell) = falls(
+            |_, had, comes| comes > had,
+            |_, comes| comes + quarter(comes),
+        );
+        assert!(
+            fell * 2 > starts,
+            "larger than the old one: {fell} of {starts} fell"
+        );
+        let (_, fell) = falls(|_, had, comes| comes <= had, |_, comes| 2 * comes);
+        assert!(fell > 0, "with a surge of 100 % of its own");
+    }
 }
