@@ -215,7 +215,7 @@ impl FieldSelector {
                 )));
             };
             if !selectable(resource, field) {
-                let place = crate::resource::join(&resource.group, version);
+                let place = format!("{}/{version}", resource.group);
                 return Err(StatusError::bad_request(format!(
                     "Unable to find {:?} that match label selector {labels:?}, field selector {text:?}: field label not supported: {field}",
                     format!("{place}, Resource={}", resource.plural)

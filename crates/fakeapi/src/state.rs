@@ -297,7 +297,8 @@ impl FakeApi {
     }
 
     /// Whether a watch from a forgotten revision is refused with HTTP 410 (as aggregated servers do)
-    /// in place of an ERROR event in the stream (as kube-apiserver does).
+    /// in place of an ERROR event in the stream (as kube-apiserver does). kube 5's watcher lists anew for
+    /// the event only: against the status it asks for the same revision for ever.
     pub fn refuse_old_watches(&self, with_status: bool) {
         self.with(|state| state.gone_as_status = with_status);
     }

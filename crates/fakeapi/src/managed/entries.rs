@@ -226,31 +226,37 @@ pub(crate) fn same_but_for_times(old: &Value, new: &Value) -> bool {
     let (Some(old), Some(new)) = (old.as_object(), new.as_object()) else {
         return old == new;
     };
-    if old.len() != new.len()
-        || !old
-            .iter()
-            .all(|(name, value)| name == "metadata" || new.get(name) == Some(value))
-    {
-        return false;
-    }
-    let empty = Map::new();
-    let metadata = |object: &Map<String, Value>| match object.get("metadata") {
-        Some(Value::Object(metadata)) => metadata.clone(),
-        _ => empty.clone(),
-    };
-    let (mut old, mut new) = (metadata(old), metadata(new));
-    for metadata in [&mut old, &mut new] {
-        metadata.remove("resourceVersion");
-        for entry in metadata
-            .get_mut("managedFields")
-            .and_then(Value::as_array_mut)
-            .into_iter()
-            .flatten()
-        {
-            if let Some(entry) = entry.as_object_mut() {
-                entry.remove("time");
+    same_but(old, new, &["metadata"])
+        && match (old.get("metadata"), new.get("metadata")) {
+            (Some(Value::Object(old)), Some(Value::Object(new))) => {
+                same_but(old, new, &["managedFields", "resourceVersion"])
+                    && same_entries(old.get("managedFields"), new.get("managedFields"))
             }
+            (old, new) => old == new,
         }
-    }
-    old == new
+}
+
+fn same_but(old: &Map<String, Value>, new: &Map<String, Value>, but: &[&str]) -> bool {
+    let compared = |name: &String| !but.contains(&name.as_str());
+    old.iter()
+        .all(|(name, value)| !compared(name) || new.get(name) == Some(value))
+        && new
+            .keys()
+            .all(|name| !compared(name) || old.contains_key(name))
+}
+
+fn same_entries(old: Option<&Value>, new: Option<&Value>) -> bool {
+    let (old, new) = (items(old), items(new));
+    old.len() == new.len()
+        && old
+            .iter()
+            .zip(new)
+            .all(|(old, new)| match (old.as_object(), new.as_object()) {
+                (Some(old), Some(new)) => same_but(old, new, &["time"]),
+                _ => old == new,
+            })
+}
+
+fn items(entries: Option<&Value>) -> &[Value] {
+    entries.and_then(Value::as_array).map_or(&[], Vec::as_slice)
 }

@@ -70,8 +70,8 @@ pub(crate) async fn create(
             map.insert("status".to_owned(), status);
         }
     }
-    write.api.with(|state| room(state, write))?;
     let name = metadata_text(&object, "name").to_owned();
+    write.api.with(|state| room(state, write, &name))?;
     let attributes = write.attributes(Operation::Create, &name);
     if write.is_admitted() {
         object = admission::mutate(write.api, &attributes, object, None).await?;
@@ -150,7 +150,7 @@ fn store(
             return Ok(write.unstored(201, object));
         }
         let created = write.api.publish(|state| {
-            if let Err(error) = room(state, write) {
+            if let Err(error) = room(state, write, &name) {
                 return (Err(error), None);
             }
             let taken = state
@@ -165,7 +165,7 @@ fn store(
                 verb,
                 subresource: "",
                 key: write.key(&name),
-                after: Some(object.clone()),
+                after: Some(std::mem::take(&mut object)),
             });
             (Ok(stored), Some(change))
         })?;
@@ -182,7 +182,7 @@ fn answer(write: &Write<'_>, stored: Arc<Stored>) -> Answer {
 }
 
 /// Whether the namespace takes new objects (the admission plugin NamespaceLifecycle).
-fn room(state: &State, write: &Write<'_>) -> Result<(), StatusError> {
+fn room(state: &State, write: &Write<'_>, name: &str) -> Result<(), StatusError> {
     let place = &write.place;
     if !place.resource.namespaced {
         return Ok(());
@@ -208,7 +208,7 @@ fn room(state: &State, write: &Write<'_>) -> Result<(), StatusError> {
     }
     let mut error = StatusError::forbidden(
         &place.resource,
-        &place.name,
+        name,
         &format!(
             "unable to create new content in namespace {} because it is being terminated",
             place.namespace

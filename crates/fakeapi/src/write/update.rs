@@ -271,19 +271,20 @@ fn commit(write: &Write<'_>, verb: Verb, current: &Arc<Stored>, next: Next) -> O
         if newest != Some(current.revision) {
             return (None, None);
         }
+        // What is gone is shown as it was to become.
+        let (after, last) = if gone {
+            (None, Some(object))
+        } else {
+            (Some(object), None)
+        };
         let (stored, change) = state.commit(Commit {
             caller: write.caller,
             verb,
             subresource: &write.place.subresource,
             key: write.key(&write.place.name),
-            after: (!gone).then(|| object.clone()),
+            after,
         });
-        // What is gone is shown as it was to become.
-        let stored = if gone {
-            Some(Stored::new(object, change.revision))
-        } else {
-            stored
-        };
-        (stored, Some(change))
+        let last = last.map(|object| Stored::new(object, change.revision));
+        (last.or(stored), Some(change))
     })
 }
