@@ -194,6 +194,44 @@ impl StatusError {
         )
     }
 
+    /// 409 for a uid or resourceVersion stated as the precondition of a deletion. The server names the
+    /// kind here where it names the resource elsewhere.
+    #[must_use]
+    pub fn deletion_precondition(
+        resource: &ResourceType,
+        name: &str,
+        what: &str,
+        stated: &str,
+        found: &str,
+    ) -> Self {
+        let happened = if what == "UID" {
+            "The object might have been deleted and then recreated"
+        } else {
+            "The object might have been modified"
+        };
+        let kind = ResourceType {
+            plural: resource.kind.clone(),
+            ..resource.clone()
+        };
+        Self::conflict(
+            &kind,
+            name,
+            &format!(
+                "the {what} in the precondition ({stated}) does not match the {what} in record ({found}). {happened}"
+            ),
+        )
+    }
+
+    /// 413 RequestEntityTooLarge.
+    #[must_use]
+    pub fn too_large(message: &str) -> Self {
+        Self::new(
+            413,
+            "RequestEntityTooLarge",
+            format!("Request entity is too large: {message}"),
+        )
+    }
+
     /// 403 Forbidden.
     #[must_use]
     pub fn forbidden(resource: &ResourceType, name: &str, detail: &str) -> Self {

@@ -424,6 +424,10 @@ impl State {
         if let Some(resource) = self.resources.find(group, plural) {
             let storage = resource.storage.clone();
             Arc::make_mut(&mut self.shapes).remove(&storage);
+            // Nobody serves the kind any more: its watches end.
+            let store = self.store(&storage);
+            store.cuts += 1;
+            store.wake.send_modify(|count| *count += 1);
         }
         Arc::make_mut(&mut self.resources).remove(group, plural);
         Arc::make_mut(&mut self.schemas).remove(group, plural);

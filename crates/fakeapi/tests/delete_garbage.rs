@@ -72,11 +72,11 @@ async fn preconditions_must_hold() {
     for (preconditions, what) in [
         (
             json!({"uid": "x"}),
-            "Precondition failed: UID in precondition: x, UID in object meta: ",
+            r#"Operation cannot be fulfilled on Deployment.apps "web": the UID in the precondition (x) does not match the UID in record ("#,
         ),
         (
             json!({"resourceVersion": "1"}),
-            "Precondition failed: ResourceVersion in precondition: 1, ResourceVersion in object meta: ",
+            "the ResourceVersion in the precondition (1) does not match the ResourceVersion in record (",
         ),
     ] {
         let refused = world

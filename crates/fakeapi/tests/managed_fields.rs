@@ -578,3 +578,23 @@ async fn more_than_ten_updaters_become_one() {
     assert_eq!(entries[0]["manager"], "ancient-changes");
     assert!(entries[0]["fieldsV1"]["f:data"].get("f:k0").is_some());
 }
+
+#[tokio::test]
+async fn who_comes_to_share_a_field_without_changing_it_has_no_time() {
+    let world = World::new();
+    let path = format!("{CONFIGMAPS}/a");
+    let map = || configmap("a", json!({"x": "1"}));
+    world.apply(&path, "one", "", map()).await;
+    world.later(60);
+    let shared = world.apply(&path, "two", "", map()).await.body;
+    let entries = shared["metadata"]["managedFields"].as_array().unwrap();
+    assert_eq!(entries.len(), 2);
+    for entry in entries {
+        let time = entry.get("time").and_then(Value::as_str);
+        if entry["manager"] == "one" {
+            assert_eq!(time, Some("2023-11-14T22:13:20Z"));
+        } else {
+            assert_eq!(time, None);
+        }
+    }
+}

@@ -334,3 +334,39 @@ async fn metadata_alone_is_watched_by_accept() {
     assert_eq!(added["object"]["kind"], "PartialObjectMetadata");
     assert!(added["object"].get("spec").is_none());
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_pod_deleted_by_force_is_seen_without_grace_before_it_goes() {
+    let world = World::new();
+    world.create(PODS, pod("a", Some("node-1"))).await;
+    let revision = world.api.revision();
+    world
+        .delete(format!("{PODS}/a"), json!({"gracePeriodSeconds": 0}))
+        .await;
+    let path = format!("{PODS}?watch=true&resourceVersion={revision}");
+    let (_, mut watch) = Watch::open(&world, &path).await;
+    let marked = watch.next().await.unwrap();
+    assert_eq!(marked["type"], "MODIFIED");
+    assert_eq!(
+        marked["object"]["metadata"]["deletionGracePeriodSeconds"],
+        0
+    );
+    let gone = watch.next().await.unwrap();
+    assert_eq!(gone["type"], "DELETED");
+    assert_eq!(
+        version(&gone["object"]).parse::<u64>().unwrap(),
+        revision + 2
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn watches_of_a_kind_end_with_its_definition() {
+    let world = World::new();
+    world.define_widgets().await;
+    world.create(WIDGETS, widget("w", json!({}))).await;
+    let (_, mut watch) = Watch::open(&world, &format!("{WIDGETS}?watch=true")).await;
+    assert_eq!(watch.short().await, "ADDED w");
+    let path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/widgets.example.com";
+    world.delete(path, json!({})).await;
+    assert_eq!(watch.short().await, "END");
+}

@@ -70,10 +70,12 @@ pub(crate) fn apply(
     entries::disown(&mut current, &written, &difference.removed);
     if !declared.is_empty() {
         let mut own = writer.entry(declared);
-        if let (true, Some(time), Some(own)) =
-            (difference.is_empty(), last_time, own.as_object_mut())
-        {
-            own.insert("time".to_owned(), time);
+        // Nothing changed: the time stays, and one that comes to share fields has none.
+        if let (true, Some(own)) = (difference.is_empty(), own.as_object_mut()) {
+            match last_time {
+                Some(time) => own.insert("time".to_owned(), time),
+                None => own.remove("time"),
+            };
         }
         current.push(own);
     }

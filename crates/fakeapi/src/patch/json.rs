@@ -9,15 +9,17 @@ const MOST_OPERATIONS: usize = 10_000;
 /// Why a patch does not apply. The real server tells clients nothing of it but 422.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum JsonPatchError {
-    /// Not a JSON patch, or more operations than allowed.
+    /// Not a JSON patch.
     Malformed(String),
+    /// More operations than allowed.
+    TooLong(String),
     /// A path that is not there, or a `test` that failed.
     DoesNotApply(String),
 }
 
 impl std::fmt::Display for JsonPatchError {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let (Self::Malformed(text) | Self::DoesNotApply(text)) = self;
+        let (Self::Malformed(text) | Self::TooLong(text) | Self::DoesNotApply(text)) = self;
         formatter.write_str(text)
     }
 }
@@ -30,7 +32,7 @@ pub(crate) fn apply(patch: &Value, target: &mut Value) -> Result<(), JsonPatchEr
         ));
     };
     if operations.len() > MOST_OPERATIONS {
-        return Err(JsonPatchError::Malformed(format!(
+        return Err(JsonPatchError::TooLong(format!(
             "The allowed maximum operations in a JSON patch is {MOST_OPERATIONS}, got {}",
             operations.len()
         )));

@@ -57,13 +57,8 @@ impl DeleteOptions {
             Some(value) => value.as_i64(),
             None => query.text("gracePeriodSeconds").parse().ok(),
         };
-        if let Some(grace) = grace.filter(|grace| *grace < 0) {
-            return Err(invalid_options(Cause::invalid(
-                "gracePeriodSeconds",
-                &Value::from(grace),
-                "must be greater than or equal to 0",
-            )));
-        }
+        // The server takes a negative one for a second.
+        let grace = grace.map(|grace| if grace < 0 { 1 } else { grace });
         let orphan = body
             .and_then(|body| body.get("orphanDependents"))
             .and_then(Value::as_bool);
@@ -197,6 +192,11 @@ pub(crate) async fn delete(
     for _ in 0..ATTEMPTS {
         let current = write.stored(name).ok_or_else(not_found)?;
         check_preconditions(write, options, &current, name)?;
+        // Who writes in between is looked at anew, admission included.
+        let outcome = marked(write, options, &current);
+        if matches!(outcome, Outcome::Pending) {
+            return Ok((current, false));
+        }
         if write.is_admitted() {
             let attributes = write.attributes(Operation::Delete, name);
             admission::mutate(
@@ -208,15 +208,12 @@ pub(crate) async fn delete(
             .await?;
             admission::validate(write.api, &attributes, None, Some(&current.value)).await?;
         }
-        // Who writes in between is looked at anew, admission included.
-        let after = marked(write, options, &current);
-        if after.as_ref() == Some(&*current.value) {
-            return Ok((current, false));
+        match &outcome {
+            Outcome::Marked(object) if *object == *current.value => return Ok((current, false)),
+            _ if write.dry_run => return Ok((current, matches!(outcome, Outcome::Gone(_)))),
+            _ => {}
         }
-        if write.dry_run {
-            return Ok((current, after.is_none()));
-        }
-        if let Some(done) = commit(write, &current, name, after) {
+        if let Some(done) = commit(write, &current, name, outcome) {
             return Ok(done);
         }
     }
@@ -235,9 +232,8 @@ fn check_preconditions(
     ] {
         let found = metadata_text(&current.value, field);
         if let Some(stated) = stated.as_deref().filter(|stated| *stated != found) {
-            return Err(StatusError::precondition(
+            return Err(StatusError::deletion_precondition(
                 &write.place.resource,
-                &write.place.namespace,
                 name,
                 what,
                 stated,
@@ -248,26 +244,35 @@ fn check_preconditions(
     Ok(())
 }
 
-/// The object marked as being deleted; nothing when it goes at once.
-fn marked(write: &Write<'_>, options: &DeleteOptions, current: &Stored) -> Option<Value> {
+/// What a deletion makes of an object.
+enum Outcome {
+    /// It is ending already, and nothing about that changes; nobody is asked.
+    Pending,
+    /// It stays for now, marked.
+    Marked(Value),
+    /// It goes; one that ends by grace is seen marked with none first.
+    Gone(Option<Value>),
+}
+
+fn marked(write: &Write<'_>, options: &DeleteOptions, current: &Stored) -> Outcome {
     let mut object = Value::clone(&current.value);
     let now = write.api.timestamp();
+    if rules::is_graceful(&write.place.resource) {
+        return marked_pod(object, options, now);
+    }
     let pending = propagate(&mut object, options);
     if write.place.resource.storage == "namespaces" {
         return marked_namespace(object, pending, now);
     }
-    if rules::is_graceful(&write.place.resource) {
-        return marked_pod(object, options, pending, now);
-    }
     if !pending {
-        return None;
+        return Outcome::Gone(None);
     }
     if !is_terminating(&object) {
         mark(&mut object, now, 0);
     } else if let Some(metadata) = metadata_mut(&mut object) {
         metadata.insert("deletionGracePeriodSeconds".to_owned(), Value::from(0));
     }
-    Some(object)
+    Outcome::Marked(object)
 }
 
 /// Puts the finalizers in that a propagation policy means. Whether any finalizer is left.
@@ -314,7 +319,7 @@ fn mark(object: &mut Value, at: Timestamp, grace: i64) {
 }
 
 /// Namespaces wait for their content; the namespace controller takes the finalizer of their spec away.
-fn marked_namespace(mut object: Value, pending: bool, now: Timestamp) -> Option<Value> {
+fn marked_namespace(mut object: Value, pending: bool, now: Timestamp) -> Outcome {
     let content = object
         .pointer("/spec/finalizers")
         .and_then(Value::as_array)
@@ -335,44 +340,48 @@ fn marked_namespace(mut object: Value, pending: bool, now: Timestamp) -> Option<
             }
         }
     }
-    (content || pending).then_some(object)
+    if content || pending {
+        Outcome::Marked(object)
+    } else {
+        Outcome::Gone(None)
+    }
 }
 
 /// Pods end by their kubelet: it deletes again with no grace. Those never scheduled or already over
 /// have nobody to wait for.
-fn marked_pod(
-    mut object: Value,
-    options: &DeleteOptions,
-    pending: bool,
-    now: Timestamp,
-) -> Option<Value> {
+fn marked_pod(mut object: Value, options: &DeleteOptions, now: Timestamp) -> Outcome {
     let seconds = |object: &Value, pointer: &str| object.pointer(pointer).and_then(Value::as_i64);
     if is_terminating(&object) {
         let left = seconds(&object, "/metadata/deletionGracePeriodSeconds").unwrap_or_default();
         if left == 0 {
-            return pending.then_some(object);
+            return if propagate(&mut object, options) {
+                Outcome::Marked(object)
+            } else {
+                Outcome::Gone(None)
+            };
         }
-        if let Some(shorter) = options.grace.filter(|grace| *grace < left) {
-            let end: Option<Timestamp> = metadata_text(&object, "deletionTimestamp").parse().ok();
-            let end = end
-                .and_then(|end| {
-                    end.checked_sub(SignedDuration::from_secs(left - shorter))
-                        .ok()
-                })
-                .unwrap_or(now);
-            if let Some(metadata) = metadata_mut(&mut object) {
-                metadata.insert(
-                    "deletionTimestamp".to_owned(),
-                    Value::from(clock::seconds(end)),
-                );
-                metadata.insert(
-                    "deletionGracePeriodSeconds".to_owned(),
-                    Value::from(shorter),
-                );
-            }
-            return (shorter > 0 || pending).then_some(object);
+        let Some(shorter) = options.grace.filter(|grace| *grace < left) else {
+            return Outcome::Pending;
+        };
+        let end: Option<Timestamp> = metadata_text(&object, "deletionTimestamp").parse().ok();
+        let end = end
+            .and_then(|end| {
+                end.checked_sub(SignedDuration::from_secs(left - shorter))
+                    .ok()
+            })
+            .unwrap_or(now);
+        let pending = propagate(&mut object, options);
+        if let Some(metadata) = metadata_mut(&mut object) {
+            metadata.insert(
+                "deletionTimestamp".to_owned(),
+                Value::from(clock::seconds(end)),
+            );
+            metadata.insert(
+                "deletionGracePeriodSeconds".to_owned(),
+                Value::from(shorter),
+            );
         }
-        return Some(object);
+        return ending(object, shorter, pending);
     }
     let scheduled = object
         .pointer("/spec/nodeName")
@@ -393,14 +402,20 @@ fn marked_pod(
     if grace < 0 {
         grace = 1;
     }
-    if grace == 0 && !pending {
-        return None;
-    }
+    let pending = propagate(&mut object, options);
     let end = now
         .checked_add(SignedDuration::from_secs(grace))
         .unwrap_or(now);
     mark(&mut object, end, grace);
-    Some(object)
+    ending(object, grace, pending)
+}
+
+fn ending(object: Value, grace: i64, pending: bool) -> Outcome {
+    if grace > 0 || pending {
+        Outcome::Marked(object)
+    } else {
+        Outcome::Gone(Some(object))
+    }
 }
 
 /// Nothing when somebody else has written in between.
@@ -408,9 +423,14 @@ fn commit(
     write: &Write<'_>,
     current: &Arc<Stored>,
     name: &str,
-    after: Option<Value>,
+    outcome: Outcome,
 ) -> Option<(Arc<Stored>, bool)> {
-    let gone = after.is_none();
+    let (steps, gone) = match outcome {
+        Outcome::Pending => return Some((Arc::clone(current), false)),
+        Outcome::Marked(object) => (vec![Some(object)], false),
+        Outcome::Gone(Some(last)) => (vec![Some(last), None], true),
+        Outcome::Gone(None) => (vec![None], true),
+    };
     write.api.publish(|state| {
         let newest = state
             .stores
@@ -425,15 +445,19 @@ fn commit(
             // Objects of a kind go with it; here at once, in the real server by a finalizer.
             changes = state.drop_objects_of(&current.value);
         }
-        let (stored, change) = state.commit(Commit {
-            caller: write.caller,
-            verb: Verb::Delete,
-            subresource: "",
-            key: write.key(name),
-            after,
-        });
-        changes.push(change);
-        (stored.map(|stored| (stored, gone)), changes)
+        let mut last = None;
+        for after in steps {
+            let (stored, change) = state.commit(Commit {
+                caller: write.caller,
+                verb: Verb::Delete,
+                subresource: "",
+                key: write.key(name),
+                after,
+            });
+            last = stored;
+            changes.push(change);
+        }
+        (last.map(|stored| (stored, gone)), changes)
     })
 }
 

@@ -173,9 +173,23 @@ impl<'a> Write<'a> {
             subresource: self.place.subresource.clone(),
             key: self.key(name),
             dry_run: self.dry_run,
-            options: self.options.clone(),
+            options: self.options_for(operation),
             warnings: Arc::clone(&self.warnings),
         }
+    }
+
+    /// Admission is told of updates and creations, whatever the verb was.
+    fn options_for(&self, operation: Operation) -> Value {
+        let mut options = self.options.clone();
+        let kind = match operation {
+            Operation::Create => "CreateOptions",
+            Operation::Update => "UpdateOptions",
+            Operation::Delete => "DeleteOptions",
+        };
+        if let Some(options) = options.as_object_mut() {
+            options.insert("kind".to_owned(), Value::from(kind));
+        }
+        options
     }
 
     /// Whether the kind has admission at all: the server never asks about its own configuration of it.

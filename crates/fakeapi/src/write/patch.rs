@@ -77,6 +77,7 @@ pub(crate) async fn patch(
         if by_operations {
             patch::json::apply(&document, &mut object).map_err(|error| match error {
                 JsonPatchError::Malformed(text) => StatusError::bad_request(text),
+                JsonPatchError::TooLong(text) => StatusError::too_large(&text),
                 JsonPatchError::DoesNotApply(_) => StatusError::rejected_patch(),
             })?;
         } else {

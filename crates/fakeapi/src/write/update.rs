@@ -159,9 +159,6 @@ async fn prepare(
     if metadata_text(&object, "resourceVersion").is_empty() {
         set_revision(&mut object, current.revision);
     }
-    if metadata_text(&object, "resourceVersion") != current.revision.to_string() {
-        return Err(StatusError::modified(resource, &place.name));
-    }
     if !is_terminating(old) && is_terminating(&object) {
         return Err(StatusError::invalid(
             resource,
@@ -190,6 +187,10 @@ async fn prepare(
     if write.is_admitted() {
         object = mutate(write, object, old).await?;
         rules::confine(resource, &place.subresource, &mut object, old);
+    }
+    // Found only now: admission is asked about writes that come too late as well.
+    if metadata_text(&object, "resourceVersion") != current.revision.to_string() {
+        return Err(StatusError::modified(resource, &place.name));
     }
     schemas.allocate(resource, &mut object, Some(old), current.revision);
     rules::prepare_update(resource, &place.subresource, &mut object, old);
