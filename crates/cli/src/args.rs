@@ -53,6 +53,9 @@ pub enum Command {
     Set(Set),
     /// What a release would do. Changes nothing
     Plan(Look),
+    /// A whole release on this machine, with real HTTP and no cluster
+    #[cfg(feature = "demo")]
+    Demo(Demo),
     /// Install kinds, rights and admission
     Install(Install),
     /// Remove them
@@ -62,6 +65,18 @@ pub enum Command {
         /// bash, zsh, fish, elvish or powershell
         shell: clap_complete::Shell,
     },
+}
+
+impl Command {
+    /// What is true after it was interrupted.
+    #[must_use]
+    pub const fn stopped(&self) -> &'static str {
+        match self {
+            #[cfg(feature = "demo")]
+            Self::Demo(_) => "stopped. Nothing is left of the demo",
+            _ => "stopped. The release itself goes on",
+        }
+    }
 }
 
 /// Form of the output.
@@ -164,6 +179,30 @@ pub enum SetWhat {
         #[arg(required = true, value_name = "CONTAINER=IMAGE")]
         image: Vec<String>,
     },
+}
+
+/// A demo ends by itself; its exit code is 0 if no request was lost and both releases ended as told.
+#[cfg(feature = "demo")]
+#[derive(Debug, Args)]
+pub struct Demo {
+    /// How fast: 1 is for watching, 10 for trying out (0.1 to 20)
+    #[arg(long, default_value_t = 1.0)]
+    pub speed: f64,
+    /// Requests per second
+    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=2000))]
+    pub rate: u32,
+    /// Your own steps: "5%, 20% for 3s, approval, 50%"
+    #[arg(long)]
+    pub steps: Option<String>,
+    /// Pods of the workload
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(2..=10))]
+    pub replicas: u32,
+    /// Lines instead of a picture; so too when stdout is no terminal
+    #[arg(long)]
+    pub plain: bool,
+    /// Print the closing counts as data
+    #[arg(short, long)]
+    pub output: Option<Format>,
 }
 
 /// Which installation.

@@ -6,6 +6,7 @@
 //! Nothing here decides what the controller should do; the oracles know only the laws.
 
 pub mod actors;
+pub mod demo;
 pub mod faults;
 pub mod json;
 pub mod log;

@@ -1,6 +1,8 @@
 //! The commands, one module per family.
 
 mod control;
+#[cfg(feature = "demo")]
+mod demo;
 mod install;
 mod look;
 mod plan;
@@ -30,6 +32,8 @@ pub async fn run(arguments: Arguments) -> Result<Exit, Failure> {
         Command::Install(ref arguments) if arguments.output.is_some() => {
             return install::print(&global, arguments);
         }
+        #[cfg(feature = "demo")]
+        Command::Demo(ref arguments) => return demo::run(arguments).await,
         Command::Install(_) | Command::Uninstall(_) => {
             global
                 .namespace
@@ -82,5 +86,8 @@ pub async fn run(arguments: Arguments) -> Result<Exit, Failure> {
         Command::Install(arguments) => install::run(&cluster, &arguments).await,
         Command::Uninstall(arguments) => uninstall::run(&cluster, &arguments).await,
         Command::Completions { .. } => Ok(Exit::Done),
+        // Carried out above: it has no cluster.
+        #[cfg(feature = "demo")]
+        Command::Demo(_) => Ok(Exit::Done),
     }
 }

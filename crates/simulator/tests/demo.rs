@@ -1,0 +1,91 @@
+//! The demo end to end: real sockets on loopback, real time, few requests, as fast as it goes.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "tests stop at the first thing that is wrong"
+)]
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crossfade_api::annotations::parse_steps;
+use crossfade_simulator::demo::{self, Frame, Options, Told, View};
+
+/// Keeps what it is shown.
+#[derive(Default)]
+struct Kept {
+    frames: usize,
+    told: Vec<Told>,
+    phases: Vec<String>,
+}
+
+impl View for Kept {
+    fn frame(&mut self, frame: &Frame) {
+        self.frames += 1;
+        let phase = frame.phase().as_str().to_owned();
+        if self.phases.last() != Some(&phase) {
+            self.phases.push(phase);
+        }
+    }
+
+    fn told(&mut self, told: &Told) {
+        self.told.push(told.clone());
+    }
+}
+
+/// Time that goes on from a fixed beginning with the real clock.
+fn clock() -> crossfade_fakeapi::Clock {
+    let began = Instant::now();
+    Arc::new(move || {
+        let passed = i64::try_from(began.elapsed().as_millis()).unwrap();
+        jiff::Timestamp::from_millisecond(1_800_000_000_000 + passed).unwrap()
+    })
+}
+
+#[tokio::test]
+async fn a_good_version_is_kept_a_bad_one_taken_back_and_no_request_lost() {
+    let options = Options {
+        speed: 20.0,
+        rate: 60,
+        steps: parse_steps("20% for 20s, approval, 50% for 20s").unwrap(),
+        replicas: 2,
+        seed: 1,
+        clock: clock(),
+    };
+    let mut view = Kept::default();
+    let summary = tokio::time::timeout(Duration::from_secs(90), demo::run(options, &mut view))
+        .await
+        .expect("it ends by itself")
+        .unwrap();
+    let told: Vec<String> = view
+        .told
+        .iter()
+        .map(|told| format!("{:?} {} {}", told.at, told.what, told.text))
+        .collect();
+    assert!(
+        summary.as_told,
+        "{}\n{}",
+        demo::closing(&summary),
+        told.join("\n")
+    );
+    assert_eq!(summary.lost, 0);
+    assert!(summary.bad_answers > 0, "v3 had its share: {summary:?}");
+    assert_eq!(summary.releases[0].answers.bad, 0);
+    assert_eq!(summary.releases[0].pods_made_by_hand_over, 0);
+    assert_eq!(summary.releases[1].answers.bad, summary.bad_answers);
+    for phase in [
+        "Progressing",
+        "Warm",
+        "HandingOver",
+        "RollingBack",
+        "RolledBack",
+    ] {
+        assert!(
+            view.phases.iter().any(|seen| seen == phase),
+            "{phase} in {:?}",
+            view.phases
+        );
+    }
+    assert!(view.told.iter().any(|told| told.text == "approves"));
+}
