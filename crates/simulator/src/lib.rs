@@ -18,6 +18,7 @@ pub mod replica;
 pub mod run;
 pub mod runner;
 pub mod scenario;
+pub mod simulate;
 pub mod trace;
 pub mod webhooks;
 pub mod world;

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::io::{IsTerminal, Write};
 use std::sync::Arc;
 
+use crossfade_api::Phase;
 use crossfade_api::annotations::parse_steps;
 use crossfade_simulator::demo::{self, Frame, Options, Size, Told, View, picture};
 use tokio::time::Instant;
@@ -136,20 +137,20 @@ impl View for Lines {
         );
         let at = picture::clock(frame.at);
         if state != self.last {
-            let text = match (step, status) {
-                (Some(step), Some(status)) => format!(
-                    "{}: {}; weight {}; verdict {}",
+            let resting = matches!(frame.phase(), Phase::Idle | Phase::RolledBack);
+            let text = step.filter(|_| !resting).map_or_else(String::new, |step| {
+                format!(
+                    " {}; weight {}; waits for {}; verdict {}",
                     step.text,
-                    status.message.as_deref().unwrap_or_default(),
                     step.weight.verified,
+                    step.waiting_on.as_deref().unwrap_or("nothing"),
                     verdict.map_or_else(
-                        || "none".to_owned(),
+                        || "none yet".to_owned(),
                         |verdict| format!("{}: {}", verdict.outcome, verdict.reason)
                     )
-                ),
-                _ => String::new(),
-            };
-            self.say(&format!("{at} {} {text}", frame.phase().as_str()));
+                )
+            });
+            self.say(&format!("{at} {}{text}", frame.phase().as_str()));
             self.last = state;
         }
         if frame.counts.requests() > 0

@@ -14,6 +14,11 @@ pub struct Size {
     pub rows: usize,
 }
 
+/// Width of a line's head.
+const HEAD: usize = 10;
+/// Lines of a verdict.
+const VERDICT: usize = 2;
+
 /// How a piece of a line looks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Style {
@@ -104,6 +109,36 @@ impl Picture {
         line.add(style, text);
         self.push(line);
     }
+
+    /// The same over exactly so many lines, so that what stands below does not jump.
+    fn wrapped(&mut self, head: &str, style: Style, text: &str, lines: usize) {
+        let wrapped = wrap(text, self.columns.saturating_sub(HEAD).max(1), lines);
+        for number in 0..lines {
+            let head = if number == 0 { head } else { "" };
+            self.say(head, style, wrapped.get(number).map_or("", String::as_str));
+        }
+    }
+}
+
+/// Cuts a text into lines between words; what does not fit into the last one is cut off there.
+fn wrap(text: &str, width: usize, lines: usize) -> Vec<String> {
+    let mut wrapped = vec![String::new()];
+    for word in text.split_whitespace() {
+        let count = wrapped.len();
+        let Some(last) = wrapped.last_mut() else {
+            break;
+        };
+        let wanted = last.chars().count() + 1 + word.chars().count();
+        if last.is_empty() {
+            last.push_str(word);
+        } else if wanted <= width || count == lines {
+            last.push(' ');
+            last.push_str(word);
+        } else {
+            wrapped.push(word.to_owned());
+        }
+    }
+    wrapped
 }
 
 /// Minutes and seconds.
@@ -174,18 +209,12 @@ fn release(picture: &mut Picture, frame: &Frame, status: &RolloutStatus) {
         .filter(|step| step.text != phase.as_str())
         .map_or_else(String::new, |step| format!("  {}", step.text));
     picture.say("phase", style, &format!("{}{text}", phase.as_str()));
-    picture.say(
-        "now",
-        Style::Plain,
-        status.message.as_deref().unwrap_or_default(),
+    // At rest the sentence of the status; on the way it would only repeat the wait.
+    let (head, text) = step.map_or_else(
+        || ("now", status.message.clone().unwrap_or_default()),
+        |step| ("waits for", waiting(step, frame.now)),
     );
-    picture.say(
-        "waits for",
-        Style::Plain,
-        &step
-            .map(|step| waiting(step, frame.now))
-            .unwrap_or_default(),
-    );
+    picture.say(head, Style::Plain, &text);
     traffic(picture, status, step);
     let verdict = status.verdict.as_ref().filter(|_| step.is_some());
     let style = match verdict.map_or("", |verdict| verdict.outcome.as_str()) {
@@ -198,7 +227,7 @@ fn release(picture: &mut Picture, frame: &Frame, status: &RolloutStatus) {
         || "nothing is being judged".to_owned(),
         |verdict| format!("{}: {}", verdict.outcome, verdict.reason),
     );
-    picture.say("verdict", style, &text);
+    picture.wrapped("verdict", style, &text, VERDICT);
     let errors = verdict.and_then(|verdict| {
         verdict
             .signals
@@ -209,8 +238,11 @@ fn release(picture: &mut Picture, frame: &Frame, status: &RolloutStatus) {
         let ratio = signal.ratio_at_least.map_or_else(String::new, |ratio| {
             format!(", at least {ratio:.2} times as many")
         });
+        let evidence = signal
+            .evidence
+            .map_or_else(String::new, |evidence| format!(", ln e = {evidence:.2}"));
         format!(
-            "errors: candidate {}, stable {}{ratio}",
+            "errors: candidate {}, stable {}{ratio}{evidence}",
             signal.candidate, signal.stable
         )
     });
@@ -424,6 +456,13 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn words_wrap_and_the_last_line_takes_the_rest() {
+        assert_eq!(wrap("one two three four", 8, 2), ["one two", "three four"]);
+        assert_eq!(wrap("", 8, 2), [""]);
+        assert_eq!(wrap("incomprehensible", 4, 2), ["incomprehensible"]);
     }
 
     #[test]
