@@ -35,7 +35,9 @@ static GO_TIME: LazyLock<Regex> = LazyLock::new(|| {
 static GENERATED: LazyLock<Regex> =
     LazyLock::new(|| pattern(r"\b(gen-[0-9]+-)[bcdfghjklmnpqrstvwxz2456789]{5}\b"));
 static VERSION_IN_TEXT: LazyLock<Regex> = LazyLock::new(|| {
-    pattern(r"(?i)(resource ?version[^:=]*[:=] ?|current: |requested: |object meta: )([0-9]+)\b")
+    pattern(
+        r"(?i)(resource ?version[^:=(]*[:=] ?|current: |requested: |object meta: |precondition \(|record \()([0-9]+)\b",
+    )
 });
 
 /// The symbols of one side in one script.
@@ -201,7 +203,7 @@ mod tests {
         let mut normaliser = Normaliser::new("conf-7");
         assert_eq!(
             normaliser.text("the ResourceVersion in the precondition (1) does not match the ResourceVersion in record (2). ResourceVersion in precondition: 31, ResourceVersion in object meta: 35"),
-            "the ResourceVersion in the precondition (1) does not match the ResourceVersion in record (2). ResourceVersion in precondition: <version 1>, ResourceVersion in object meta: <version 2>"
+            "the ResourceVersion in the precondition (1) does not match the ResourceVersion in record (<version 1>). ResourceVersion in precondition: <version 2>, ResourceVersion in object meta: <version 3>"
         );
         assert_eq!(
             normaliser.text("gen-4-x2b7k at 10.96.3.17 in conf-7"),
