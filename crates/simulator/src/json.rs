@@ -3,11 +3,24 @@
 
 use serde_json::Value;
 
+/// The value at a pointer. Pointers here escape nothing, and are asked for after every change: no text
+/// is built on the way.
+#[must_use]
+pub fn at<'a>(object: &'a Value, pointer: &str) -> Option<&'a Value> {
+    let Some(path) = pointer.strip_prefix('/') else {
+        return pointer.is_empty().then_some(object);
+    };
+    path.split('/').try_fold(object, |value, name| match value {
+        Value::Object(map) => map.get(name),
+        Value::Array(list) => list.get(name.parse::<usize>().ok()?),
+        _ => None,
+    })
+}
+
 /// The text at a pointer; empty if it is not there.
 #[must_use]
 pub fn text<'a>(object: &'a Value, pointer: &str) -> &'a str {
-    object
-        .pointer(pointer)
+    at(object, pointer)
         .and_then(Value::as_str)
         .unwrap_or_default()
 }
@@ -15,8 +28,7 @@ pub fn text<'a>(object: &'a Value, pointer: &str) -> &'a str {
 /// The whole number at a pointer; 0 if it is not there.
 #[must_use]
 pub fn number(object: &Value, pointer: &str) -> i64 {
-    object
-        .pointer(pointer)
+    at(object, pointer)
         .and_then(Value::as_i64)
         .unwrap_or_default()
 }
@@ -24,16 +36,14 @@ pub fn number(object: &Value, pointer: &str) -> i64 {
 /// True at a pointer; absent is false.
 #[must_use]
 pub fn flag(object: &Value, pointer: &str) -> bool {
-    object
-        .pointer(pointer)
+    at(object, pointer)
         .and_then(Value::as_bool)
         .unwrap_or_default()
 }
 
 /// The entries at a pointer; none if it is not there.
 pub fn entries<'a>(object: &'a Value, pointer: &str) -> impl Iterator<Item = &'a Value> {
-    object
-        .pointer(pointer)
+    at(object, pointer)
         .and_then(Value::as_array)
         .into_iter()
         .flatten()
@@ -41,8 +51,7 @@ pub fn entries<'a>(object: &'a Value, pointer: &str) -> impl Iterator<Item = &'a
 
 /// A map with text values, such as labels.
 pub fn pairs<'a>(object: &'a Value, pointer: &str) -> impl Iterator<Item = (&'a str, &'a str)> {
-    object
-        .pointer(pointer)
+    at(object, pointer)
         .and_then(Value::as_object)
         .into_iter()
         .flatten()
@@ -64,8 +73,7 @@ pub fn annotation<'a>(object: &'a Value, name: &str) -> &'a str {
 /// One value of a map with text values; empty if it is not there.
 #[must_use]
 pub fn in_map<'a>(object: &'a Value, pointer: &str, name: &str) -> &'a str {
-    object
-        .pointer(pointer)
+    at(object, pointer)
         .and_then(|map| map.get(name))
         .and_then(Value::as_str)
         .unwrap_or_default()
@@ -90,7 +98,7 @@ pub fn condition<'a>(object: &'a Value, kind: &str) -> &'a str {
 /// Whether it is on its way out.
 #[must_use]
 pub fn deleting(object: &Value) -> bool {
-    object.pointer("/metadata/deletionTimestamp").is_some()
+    at(object, "/metadata/deletionTimestamp").is_some()
 }
 
 /// Whether a map of labels has every pair of a selector. An empty selector selects nothing, as a

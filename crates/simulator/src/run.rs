@@ -344,6 +344,8 @@ async fn play(world: &World, stage: &Arc<Stage>, doors: &Arc<Doors>) {
         oracles.report("liveness", what);
         return;
     }
+    // Proxies have learnt of the first endpoints by then.
+    tokio::time::sleep(Duration::from_secs(5)).await;
     stage.cluster.start_load(&stage.setup);
     let disturbed = !world.faults.is_empty() || world.twice;
     oracles.calm(!disturbed);

@@ -232,7 +232,7 @@ fn tell(done: &Done) {
 }
 
 fn run(seeds: (u64, u64), jobs: usize, scenario: Option<&str>, show: usize) -> bool {
-    let (calm, failed) = Calm::runs(jobs);
+    let (calm, failed) = Calm::runs(jobs, scenario);
     for done in &failed {
         println!("the calm run fails:");
         tell(done);
@@ -291,7 +291,7 @@ impl Totals {
 }
 
 fn scenarios(jobs: usize) -> bool {
-    let (calm, _) = Calm::runs(jobs);
+    let (calm, _) = Calm::runs(jobs, None);
     let items = scenario::all()
         .iter()
         .flat_map(|scenario| {
@@ -328,11 +328,8 @@ fn scenarios(jobs: usize) -> bool {
 
 fn replay(item: Item) -> bool {
     let mut done = pool::single(item);
-    if let Some(name) = scenario::named(&done.scenario).filter(|scenario| scenario.comparable) {
-        let _ = name;
-        let (calm, _) = Calm::runs(2);
-        calm.compare(&mut done);
-    }
+    let (calm, _) = Calm::runs(1, Some(&done.scenario));
+    calm.compare(&mut done);
     tell(&done);
     for line in &done.trace {
         println!("{line}");
@@ -350,7 +347,8 @@ fn replay(item: Item) -> bool {
 }
 
 fn smaller(item: &Item) -> bool {
-    let (calm, _) = Calm::runs(2);
+    let name = item.world().map(|world| world.scenario.name).ok();
+    let (calm, _) = Calm::runs(1, name);
     match shrink(item, &calm) {
         None => {
             println!("seed {} does not fail", item.seed);
@@ -371,7 +369,7 @@ fn smaller(item: &Item) -> bool {
 }
 
 fn plant(jobs: usize, seeds: u64, name: Option<&str>) -> bool {
-    let (calm, _) = Calm::runs(jobs);
+    let (calm, _) = Calm::runs(jobs, None);
     println!("{:<34} {:>6} {:<12} {:<36} oracle", "bug", "seed", "law", "scenario");
     let mut all = true;
     for bug in planted::all() {
@@ -432,7 +430,7 @@ fn first(bug: &str, seeds: u64, jobs: usize, calm: &Calm) -> Option<Done> {
 }
 
 fn crash_everywhere(jobs: usize, only: Option<&str>, every: u64) -> bool {
-    let (calm, _) = Calm::runs(jobs);
+    let (calm, _) = Calm::runs(jobs, only);
     let mut good = true;
     let (mut worlds, mut failed) = (0, 0);
     for scenario in scenario::all() {

@@ -304,6 +304,13 @@ impl Door {
                 let answer = self.execute(&issued, &parts, after);
                 self.reply(answer, back).await
             }
+            Some(What::Again) => {
+                let first = self.execute(&issued, &parts, there);
+                let answer = self.clone().reply(first, Duration::ZERO).await?;
+                let second = self.execute(&issued, &parts, there);
+                let _ = self.reply(second, back).await?;
+                Ok(answer)
+            }
             Some(What::Twice) => {
                 let first = self.execute(&issued, &parts, there);
                 let _ = self.clone().reply(first, Duration::ZERO).await?;

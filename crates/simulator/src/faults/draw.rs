@@ -102,7 +102,8 @@ fn of_a_call(rng: &mut Rng, bounds: &Bounds) -> What {
         44..=58 => What::Late(Duration::from_millis(rng.u64(1..timeout))),
         59..=64 => What::Hung,
         65..=72 => What::Slow(Duration::from_millis(rng.u64(1..timeout))),
-        73..=80 => What::Twice,
+        73..=76 => What::Twice,
+        77..=80 => What::Again,
         _ => What::CrashAtCall {
             carried_out: rng.bool(),
         },

@@ -52,6 +52,8 @@ pub enum What {
     Slow(Duration),
     /// It is carried out twice; the second answer is given.
     Twice,
+    /// It is carried out twice; the first answer is given.
+    Again,
     /// The process ends before the call is carried out, or after that and before the answer.
     CrashAtCall {
         carried_out: bool,
@@ -180,7 +182,7 @@ impl Schedule {
             }
         };
         let fault = fault.filter(|_| !inner.over);
-        (number, fault.or_else(|| twice.then_some(What::Twice)))
+        (number, fault.or_else(|| twice.then_some(What::Again)))
     }
 
     /// From now on nothing goes wrong any more.
@@ -223,6 +225,6 @@ mod tests {
     fn every_effect_twice_means_writes() {
         let schedule = Schedule::new(&[], true);
         assert_eq!(schedule.next(Class::Read).1, None);
-        assert_eq!(schedule.next(Class::Write).1, Some(What::Twice));
+        assert_eq!(schedule.next(Class::Write).1, Some(What::Again));
     }
 }

@@ -340,8 +340,8 @@ impl Book {
         let Some((set, hash)) = release.candidate_set.as_ref() else {
             return Carries::Nothing;
         };
-        // Without any pod there is nothing to carry, whatever is written.
-        if model.pods(&self.namespace, set).next().is_none() {
+        // Without any pod that stays there is nothing to carry, whatever is written.
+        if !model.pods(&self.namespace, set).any(|pod| !deleting(pod)) {
             return Carries::Nothing;
         }
         model

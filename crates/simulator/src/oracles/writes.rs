@@ -12,7 +12,7 @@ use super::model::{Model, size};
 use crate::faults::Class;
 use crate::faults::door::Issued;
 use crate::json::{
-    annotation, condition, controller, differences, entries, flag, label, same_pods, text,
+    annotation, at, condition, controller, differences, entries, flag, label, same_pods, text,
 };
 
 /// Law 12: what is missing in the request as it was sent.
@@ -134,8 +134,7 @@ pub fn stored_unpaused(change: &Change, model: &Model, books: &BTreeMap<String, 
     }
     let (before, after) = (change.before.as_deref()?, change.after.as_deref()?);
     let opted_in = |object: &Value| !annotation(object, "crossfade.dev/strategy").is_empty();
-    let template = |object: &Value| object.pointer("/spec/template").cloned().unwrap_or_default();
-    let changes = template(before) != template(after);
+    let changes = at(before, "/spec/template") != at(after, "/spec/template");
     let resumes = flag(before, "/spec/paused") && !flag(after, "/spec/paused");
     if !(opted_in(before) || opted_in(after)) || flag(after, "/spec/paused") || !(changes || resumes) {
         return None;
@@ -146,6 +145,7 @@ pub fn stored_unpaused(change: &Change, model: &Model, books: &BTreeMap<String, 
         .of("replicasets", &change.key.namespace)
         .filter(|set| controller(set).is_some_and(|(_, owner)| owner == uid) && size(set) > 0)
         .collect();
+    let template = |object: &Value| at(object, "/spec/template").cloned().unwrap_or_default();
     if matches!(active.as_slice(), [only] if same_pods(&template(only), &template(after))) {
         return None;
     }

@@ -14,11 +14,13 @@ use crate::trace::lock;
 pub struct Calm(BTreeMap<String, Value>);
 
 impl Calm {
-    /// Runs every comparable scenario once without faults. Returns those that failed, too.
+    /// Runs every comparable scenario, or only this one, once without faults. Returns those that
+    /// failed, too.
     #[must_use]
-    pub fn runs(jobs: usize) -> (Self, Vec<Done>) {
+    pub fn runs(jobs: usize, only: Option<&str>) -> (Self, Vec<Done>) {
         let items = scenario::all()
             .iter()
+            .filter(|scenario| only.is_none_or(|only| only == scenario.name))
             .map(|scenario| Item {
                 quiet: Some(60),
                 ..Item::calm(scenario.name)

@@ -34,6 +34,8 @@ pub struct Setup {
     pub lossless: bool,
     /// API writes of one calm run.
     pub writes: u64,
+    /// What stands there at the beginning was put there by server-side apply of this field manager.
+    pub applied_by: Option<&'static str>,
 }
 
 impl Default for Setup {
@@ -48,6 +50,7 @@ impl Default for Setup {
             exits_at_once: false,
             lossless: true,
             writes: 80,
+            applied_by: None,
         }
     }
 }

@@ -21,6 +21,13 @@ fn busy(_: &mut fastrand::Rng) -> Setup {
     }
 }
 
+fn by_git(draw: &mut fastrand::Rng) -> Setup {
+    Setup {
+        applied_by: Some("argocd"),
+        ..busy(draw)
+    }
+}
+
 fn lossy(draw: &mut fastrand::Rng) -> Setup {
     Setup {
         lossless: false,
@@ -33,10 +40,6 @@ async fn applied(stage: Arc<Stage>, applies: Applies, manager: &'static str) -> 
     let repository = Repository::default();
     let app = stage.app("v1");
     let mut deployment = app.deployment();
-    if let Some(spec) = deployment.pointer_mut("/spec").and_then(serde_json::Value::as_object_mut) {
-        // As with an autoscaler: the size is not in Git.
-        spec.remove("replicas");
-    }
     for front in stage.fronts() {
         repository.push(in_namespace(app.service(front)));
     }
@@ -70,14 +73,14 @@ pub const SCENARIOS: &[Scenario] = &[
     },
     Scenario {
         name: "git-server-side",
-        setup: busy,
+        setup: by_git,
         script: |stage| Box::pin(applied(stage, Applies::ServerSide, "argocd")),
         end: End::Promoted("v2"),
         comparable: false,
     },
     Scenario {
         name: "git-server-side-forced",
-        setup: busy,
+        setup: by_git,
         script: |stage| Box::pin(applied(stage, Applies::ServerSideForced, "argocd")),
         end: End::Promoted("v2"),
         comparable: false,

@@ -62,6 +62,7 @@ fn setup(draw: &mut Rng) -> Setup {
         exits_at_once: draw.bool(),
         lossless: false,
         writes: 6_000,
+        applied_by: None,
     }
 }
 

@@ -126,7 +126,8 @@ impl Cluster {
     pub fn start_load(&self, setup: &Setup) {
         *lock(&self.loaded) = Some(Instant::now());
         for app in &setup.apps {
-            for front in &app.fronts {
+            // Whoever publishes pods that are not ready asks for lost requests.
+            for front in app.fronts.iter().filter(|front| !front.publishes_not_ready) {
                 let service = (NAMESPACE.to_owned(), front.name.to_owned());
                 self.inner
                     .traffic

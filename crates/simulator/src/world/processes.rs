@@ -219,6 +219,7 @@ impl Processes {
             | What::Hung
             | What::Slow(_)
             | What::Twice
+            | What::Again
             | What::CrashAtCall { .. } => {}
         }
     }

@@ -151,6 +151,20 @@ impl Stage {
             .map(|_| ())
     }
 
+    /// Creates as the setup says: by kubectl or by server-side apply.
+    async fn place(&self, resource: &str, object: &Value) -> Result<(), String> {
+        let Some(manager) = self.setup.applied_by else {
+            return self.create(resource, object).await;
+        };
+        let path = Self::path(resource, text(object, "/metadata/name"));
+        let query = [("fieldManager", manager)];
+        self.user
+            .patch(Patch::Apply, &path, &query, object.clone())
+            .await
+            .map(|_| ())
+            .map_err(|refused| format!("apply {path}: {}", refused.message))
+    }
+
     /// Creates the app, its Services and the policy, and waits until it serves.
     ///
     /// # Errors
@@ -159,9 +173,9 @@ impl Stage {
         self.create("rolloutpolicies", &policy(&self.setup.plan)).await?;
         for app in &self.setup.apps {
             for front in &app.fronts {
-                self.create("services", &app.service(*front)).await?;
+                self.place("services", &app.service(*front)).await?;
             }
-            self.create("deployments", &app.deployment()).await?;
+            self.place("deployments", &app.deployment()).await?;
         }
         for app in &self.setup.apps {
             let replicas = i64::from(app.replicas);
