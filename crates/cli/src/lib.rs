@@ -14,6 +14,7 @@ mod follow;
 mod output;
 mod raw;
 mod show;
+mod subject;
 
 use std::process::ExitCode;
 

@@ -7,6 +7,8 @@ mod install;
 mod look;
 mod plan;
 mod run;
+#[cfg(feature = "demo")]
+mod simulate;
 mod uninstall;
 
 use clap::CommandFactory;
@@ -34,6 +36,11 @@ pub async fn run(arguments: Arguments) -> Result<Exit, Failure> {
         }
         #[cfg(feature = "demo")]
         Command::Demo(ref arguments) => return demo::run(arguments).await,
+        #[cfg(feature = "demo")]
+        Command::Simulate(ref arguments) => return simulate::run(arguments).await,
+        Command::Plan(ref arguments) if !arguments.filename.is_empty() => {
+            return plan::from_files(arguments);
+        }
         Command::Install(_) | Command::Uninstall(_) => {
             global
                 .namespace
@@ -85,9 +92,9 @@ pub async fn run(arguments: Arguments) -> Result<Exit, Failure> {
         Command::Plan(arguments) => plan::run(&cluster, &arguments).await,
         Command::Install(arguments) => install::run(&cluster, &arguments).await,
         Command::Uninstall(arguments) => uninstall::run(&cluster, &arguments).await,
+        // Carried out above: they need no cluster.
         Command::Completions { .. } => Ok(Exit::Done),
-        // Carried out above: it has no cluster.
         #[cfg(feature = "demo")]
-        Command::Demo(_) => Ok(Exit::Done),
+        Command::Demo(_) | Command::Simulate(_) => Ok(Exit::Done),
     }
 }
