@@ -237,7 +237,9 @@ impl Subject {
                 .as_ref()
                 .and_then(|traffic| traffic.service.as_deref())
                 == Some(name);
-            if !service::selects(&seen.selector, &labels) && !(asked && seen.external_name) {
+            // An alias selects nothing; it matters only when it is asked for.
+            let alias = asked && seen.external_name;
+            if !alias && !service::selects(&seen.selector, &labels) {
                 continue;
             }
             let refusal = if seen.external_name {

@@ -10,6 +10,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossfade_api::annotations::parse_steps;
+use crossfade_fakeapi::FakeApi;
+use crossfade_simulator::actors::Delay;
+use crossfade_simulator::demo::backends::Backends;
+use crossfade_simulator::demo::load::Load;
+use crossfade_simulator::demo::plane::Plane;
 use crossfade_simulator::demo::{self, Frame, Options, Told, View};
 
 /// Keeps what it is shown.
@@ -88,4 +93,36 @@ async fn a_good_version_is_kept_a_bad_one_taken_back_and_no_request_lost() {
         );
     }
     assert!(view.told.iter().any(|told| told.text == "approves"));
+}
+
+#[tokio::test]
+async fn a_request_that_nobody_answers_is_lost_and_counted() {
+    let api = FakeApi::new(crossfade_fakeapi::Options {
+        clock: clock(),
+        seed: 1,
+        history: 10,
+    });
+    let backends = Backends::default();
+    let random = fastrand::Rng::with_seed(1);
+    // No slice is ever learnt: every connection is dropped.
+    let plane = Plane::open(&api, "web", &backends, Delay::NONE, random)
+        .await
+        .unwrap();
+    let address = plane.address().unwrap();
+    let proxy = tokio::spawn(plane.run());
+    let mut load = Load::start(address, 500);
+    let lost = async {
+        while load.counts().lost < 20 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), lost)
+        .await
+        .expect("requests are lost");
+    load.stop().await;
+    let counts = load.counts();
+    assert_eq!(counts.requests(), counts.lost);
+    assert!(!counts.reasons.is_empty());
+    assert!(counts.versions.is_empty());
+    proxy.abort();
 }

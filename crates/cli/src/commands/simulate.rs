@@ -121,8 +121,8 @@ fn words(answers: &Answers, name: &str) -> String {
         .iter()
         .map(|answer| {
             let mut fault = answer.fault.clone();
-            if answer.healthy {
-                fault.push_str(" (healthy)");
+            if answer.tolerated {
+                fault.push_str(" (tolerated)");
             }
             vec![
                 fault,
@@ -148,7 +148,7 @@ fn words(answers: &Answers, name: &str) -> String {
         &rows,
     ));
     text.push_str(
-        "\nmean / median / 95th percentile. Rolling back a healthy one is a false alarm\n",
+        "\nmean / median / 95th percentile. tolerated: no more errors than the judge allows beside the old version; rolling it back is a false alarm\n",
     );
     text
 }
@@ -162,7 +162,7 @@ mod tests {
     fn says_false_alarms_and_spreads() {
         let answer = Answer {
             fault: "0.1%".to_owned(),
-            healthy: true,
+            tolerated: true,
             runs: 200,
             rolled_back: 1,
             rolled_back_percent: 0.5,
@@ -192,7 +192,7 @@ mod tests {
         };
         let text = words(&answers, "web");
         for part in [
-            "0.1% (healthy)",
+            "0.1% (tolerated)",
             "0.5%",
             "12 / 12 / 30",
             "1m1s / 1m / 2m",

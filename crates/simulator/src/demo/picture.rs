@@ -16,8 +16,9 @@ pub struct Size {
 
 /// Width of a line's head.
 const HEAD: usize = 10;
-/// Lines of a verdict.
+/// Lines of a verdict, and of what is waited for.
 const VERDICT: usize = 2;
+const WAIT: usize = 2;
 
 /// How a piece of a line looks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -214,7 +215,7 @@ fn release(picture: &mut Picture, frame: &Frame, status: &RolloutStatus) {
         || ("now", status.message.clone().unwrap_or_default()),
         |step| ("waits for", waiting(step, frame.now)),
     );
-    picture.say(head, Style::Plain, &text);
+    picture.wrapped(head, Style::Plain, &text, WAIT);
     traffic(picture, status, step);
     let verdict = status.verdict.as_ref().filter(|_| step.is_some());
     let style = match verdict.map_or("", |verdict| verdict.outcome.as_str()) {
@@ -234,18 +235,19 @@ fn release(picture: &mut Picture, frame: &Frame, status: &RolloutStatus) {
             .iter()
             .find(|signal| signal.name == "errors")
     });
-    let text = errors.map_or_else(String::new, |signal| {
-        let ratio = signal.ratio_at_least.map_or_else(String::new, |ratio| {
-            format!(", at least {ratio:.2} times as many")
-        });
-        let evidence = signal
-            .evidence
-            .map_or_else(String::new, |evidence| format!(", ln e = {evidence:.2}"));
-        format!(
-            "errors: candidate {}, stable {}{ratio}{evidence}",
-            signal.candidate, signal.stable
-        )
-    });
+    let text = errors.map_or_else(
+        || "none yet".to_owned(),
+        |signal| {
+            let ratio = signal.ratio_at_least.map_or_else(
+                || "nothing is proved of the candidate's errors".to_owned(),
+                |ratio| format!("the candidate fails at least {ratio:.2} times as often as stable"),
+            );
+            let evidence = signal
+                .evidence
+                .map_or_else(String::new, |evidence| format!(" (ln e = {evidence:.2})"));
+            format!("{ratio}{evidence}")
+        },
+    );
     picture.say("evidence", Style::Plain, &text);
     picture.empty();
 }
@@ -397,7 +399,7 @@ mod tests {
                 },
                 "verdict": {
                     "outcome": "watching", "reason": "nothing unusual",
-                    "signals": [{ "name": "errors", "candidate": "1 of 50", "stable": "0 of 200", "ratioAtLeast": 1.2 }],
+                    "signals": [{ "name": "errors", "candidate": "1 of 50", "stable": "0 of 200", "ratioAtLeast": 1.2, "evidence": 2.5 }],
                 },
             },
         }))
@@ -429,7 +431,7 @@ mod tests {
             "the stay (5 s left; then: the verdict decides)",
             "v1 4/4 ready, v2 1/1 ready",
             "watching: nothing unusual",
-            "candidate 1 of 50, stable 0 of 200, at least 1.20 times",
+            "fails at least 1.20 times as often as stable (ln e = 2.50)",
             "0 of 2 requests",
             "bad 1",
         ] {

@@ -39,8 +39,8 @@ impl Spread {
 #[serde(rename_all = "camelCase")]
 pub struct Answer {
     pub fault: String,
-    /// No worse than the old version: every rollback is a false one.
-    pub healthy: bool,
+    /// Within what the judge tolerates beside the old version: every rollback is a false one.
+    pub tolerated: bool,
     pub runs: usize,
     pub rolled_back: usize,
     pub rolled_back_percent: f64,
@@ -64,6 +64,13 @@ pub struct Answer {
     pub example: Option<String>,
 }
 
+/// The largest share of errors that is tolerated beside this one: rho · base + delta of the judge, as the
+/// planner sets it.
+fn limit(base: f64) -> f64 {
+    let settings = crossfade_judge::Settings::default();
+    settings.rho * base + settings.delta
+}
+
 impl Answer {
     /// Sums up. `base`: share of errors of the old version.
     #[must_use]
@@ -74,7 +81,7 @@ impl Answer {
         let rolled_back = of(Ended::RolledBack).count();
         Self {
             fault: fault.to_string(),
-            healthy: matches!(fault, Fault::Errors(share) if share <= base),
+            tolerated: matches!(fault, Fault::Errors(share) if share <= limit(base)),
             runs: ends.len(),
             rolled_back,
             rolled_back_percent: rolled_back as f64 * 100.0 / ends.len().max(1) as f64,
@@ -129,7 +136,10 @@ mod tests {
         assert_eq!(answer.bad_answers.unwrap().mean, 5.0);
         assert_eq!(answer.seconds_to_rollback.unwrap().p95, 4.0);
         assert_eq!(answer.seconds_to_promotion.unwrap().mean, 90.0);
-        assert!(!answer.healthy);
-        assert!(Answer::of(Fault::Errors(0.001), 0.001, &ends).healthy);
+        assert!(!answer.tolerated);
+        assert!(Answer::of(Fault::Errors(0.001), 0.001, &ends).tolerated);
+        assert!(Answer::of(Fault::Errors(0.002), 0.001, &ends).tolerated);
+        assert!(!Answer::of(Fault::Errors(0.003), 0.001, &ends).tolerated);
+        assert!(!Answer::of(Fault::Crash, 0.001, &ends).tolerated);
     }
 }
