@@ -238,8 +238,8 @@ pub struct Demo {
     /// How fast: 1 is for watching, 10 for trying out (0.1 to 20)
     #[arg(long, default_value_t = 1.0)]
     pub speed: f64,
-    /// Requests per second
-    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=2000))]
+    /// Requests per second, 20 to 2000; fewer are too few to judge in the time of a demo
+    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(20..=2000))]
     pub rate: u32,
     /// Your own steps: "5%, 20% for 3s, approval, 50%"
     #[arg(long)]

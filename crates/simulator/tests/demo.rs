@@ -52,8 +52,8 @@ fn clock() -> crossfade_fakeapi::Clock {
 async fn a_good_version_is_kept_a_bad_one_taken_back_and_no_request_lost() {
     let options = Options {
         speed: 20.0,
-        rate: 60,
-        steps: parse_steps("20% for 20s, approval, 50% for 20s").unwrap(),
+        rate: 150,
+        steps: parse_steps("50% for 10s, approval").unwrap(),
         replicas: 2,
         seed: 1,
         clock: clock(),

@@ -8,4 +8,6 @@ mod table;
 pub use explain::{Trouble, explain};
 pub use forecast::{forecast, forecast_table};
 pub use status::{line, status};
-pub use table::{history, list, table};
+#[cfg(feature = "demo")]
+pub use table::table;
+pub use table::{history, list};

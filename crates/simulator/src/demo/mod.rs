@@ -26,7 +26,7 @@ pub use story::run;
 pub struct Options {
     /// 1 is for watching; 0.1 to 20.
     pub speed: f64,
-    /// Requests per second, 1 to 2,000.
+    /// Requests per second, 20 to 2,000: fewer are too few to judge in the time of a demo.
     pub rate: u32,
     /// Steps; none: 20 % and 50 %.
     pub steps: Vec<Step>,

@@ -145,7 +145,7 @@ pub fn policy(pace: Pace, rate: u32) -> Value {
             "analysis": {
                 // A second is the shortest there is.
                 "interval": text(2_000, 1_000),
-                "minRequests": (rate / 4).clamp(10, 50),
+                "minRequests": (rate / 4).clamp(25, 50),
                 "noData": { "limit": "1m", "then": "rollback" },
             },
             "progressDeadline": "1m",

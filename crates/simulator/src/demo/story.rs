@@ -97,7 +97,7 @@ struct Stage<'a> {
 /// In words, when it cannot even begin or a part of it breaks.
 pub async fn run(options: Options, view: &mut dyn View) -> Result<Summary, String> {
     let options = Options {
-        rate: options.rate.clamp(1, 2_000),
+        rate: options.rate.clamp(20, 2_000),
         replicas: options.replicas.clamp(2, 10),
         steps: if options.steps.is_empty() {
             plan::usual_steps()
