@@ -52,7 +52,13 @@ pub enum Command {
     /// Change a part of the template, gated in the same request
     Set(Set),
     /// What a release would do. Changes nothing
-    Plan(Look),
+    Plan(Plan),
+    /// A whole release on this machine, with real HTTP and no cluster
+    #[cfg(feature = "demo")]
+    Demo(Demo),
+    /// Your plan against assumed faults and traffic: how often, how soon and at what cost it rolls back
+    #[cfg(feature = "demo")]
+    Simulate(Simulate),
     /// Install kinds, rights and admission
     Install(Install),
     /// Remove them
@@ -62,6 +68,20 @@ pub enum Command {
         /// bash, zsh, fish, elvish or powershell
         shell: clap_complete::Shell,
     },
+}
+
+impl Command {
+    /// What is true after it was interrupted.
+    #[must_use]
+    pub const fn stopped(&self) -> &'static str {
+        match self {
+            #[cfg(feature = "demo")]
+            Self::Demo(_) => "stopped. Nothing is left of the demo",
+            #[cfg(feature = "demo")]
+            Self::Simulate(_) => "stopped",
+            _ => "stopped. The release itself goes on",
+        }
+    }
 }
 
 /// Form of the output.
@@ -164,6 +184,75 @@ pub enum SetWhat {
         #[arg(required = true, value_name = "CONTAINER=IMAGE")]
         image: Vec<String>,
     },
+}
+
+#[derive(Debug, Args)]
+pub struct Plan {
+    /// The workload: web, deployment/web or rollout/web; may be left out when there is one only
+    pub workload: Option<String>,
+    /// Files instead of a cluster: Rollout, Deployment, Services, policies; - is stdin
+    #[arg(short, long, value_name = "FILE")]
+    pub filename: Vec<std::path::PathBuf>,
+    /// Another number of pods than the Deployment's
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub replicas: Option<u32>,
+    #[arg(short, long)]
+    pub output: Option<Format>,
+}
+
+/// Planner and judge are the shipped ones, in virtual time and without a cluster. Approvals are given at
+/// once; pods start within some seconds; errors are independent of each other.
+#[cfg(feature = "demo")]
+#[derive(Debug, Args)]
+pub struct Simulate {
+    /// The workload, when the files are about several
+    pub workload: Option<String>,
+    /// Files with a Rollout, a RolloutPolicy or an annotated Deployment; - is stdin
+    #[arg(short, long, value_name = "FILE", required = true)]
+    pub filename: Vec<std::path::PathBuf>,
+    /// What may be wrong with a new version: error rates, never-ready, crash, no-metrics. Default: all
+    #[arg(long, value_delimiter = ',', value_name = "5%,crash,…")]
+    pub faults: Vec<crossfade_simulator::simulate::Fault>,
+    /// Errors of the old version
+    #[arg(long, default_value = "0.1%", value_name = "RATE")]
+    pub base_errors: crossfade_simulator::simulate::Fault,
+    /// Requests per second of both versions together
+    #[arg(long, default_value_t = 50.0)]
+    pub rate: f64,
+    /// Runs for each fault
+    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub runs: u32,
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    /// Another number of pods than the Deployment's
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    pub replicas: Option<u32>,
+    #[arg(short, long)]
+    pub output: Option<Format>,
+}
+
+/// A demo ends by itself; its exit code is 0 if no request was lost and both releases ended as told.
+#[cfg(feature = "demo")]
+#[derive(Debug, Args)]
+pub struct Demo {
+    /// How fast: 1 is for watching, 10 for trying out (0.1 to 20)
+    #[arg(long, default_value_t = 1.0)]
+    pub speed: f64,
+    /// Requests per second, 20 to 2000; fewer are too few to judge in the time of a demo
+    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(20..=2000))]
+    pub rate: u32,
+    /// Your own steps: "5%, 20% for 3s, approval, 50%"
+    #[arg(long)]
+    pub steps: Option<String>,
+    /// Pods of the workload
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(2..=10))]
+    pub replicas: u32,
+    /// Lines instead of a picture; so too when stdout is no terminal
+    #[arg(long)]
+    pub plain: bool,
+    /// Print the closing counts as data
+    #[arg(short, long)]
+    pub output: Option<Format>,
 }
 
 /// Which installation.

@@ -14,6 +14,7 @@ mod follow;
 mod output;
 mod raw;
 mod show;
+mod subject;
 
 use std::process::ExitCode;
 
@@ -53,10 +54,11 @@ fn run(arguments: Arguments) -> Result<Exit, Failure> {
         .enable_all()
         .build()
         .map_err(|error| Failure::new(format!("cannot start: {error}")))?;
+    let stopped = arguments.command.stopped();
     runtime.block_on(async {
         tokio::select! {
             result = commands::run(arguments) => result,
-            _ = tokio::signal::ctrl_c() => Err(Failure::new("stopped. The release itself goes on").exit(Exit::Error)),
+            _ = tokio::signal::ctrl_c() => Err(Failure::new(stopped).exit(Exit::Error)),
         }
     })
 }

@@ -18,7 +18,18 @@ const ARROWS: &[(&str, &[&str])] = &[
     ),
     ("crossfade-traffic-switching", &["crossfade-api"]),
     ("crossfade-controller", FIVE),
-    ("crossfade-cli", SIX),
+    ("crossfade-cli", SEVEN),
+    ("crossfade-fakeapi", &[]),
+    (
+        "crossfade-simulator",
+        &[
+            "crossfade-api",
+            "crossfade-controller",
+            "crossfade-engine",
+            "crossfade-fakeapi",
+            "crossfade-judge",
+        ],
+    ),
     ("crossfade-e2e", &["crossfade-api"]),
     ("crossfade-e2e-app", &[]),
     ("xtask", &["crossfade-api"]),
@@ -31,13 +42,14 @@ const FIVE: &[&str] = &[
     "crossfade-metrics-analysis",
     "crossfade-traffic-switching",
 ];
-const SIX: &[&str] = &[
+const SEVEN: &[&str] = &[
     "crossfade-api",
     "crossfade-engine",
     "crossfade-judge",
     "crossfade-metrics-analysis",
     "crossfade-traffic-switching",
     "crossfade-controller",
+    "crossfade-simulator",
 ];
 
 /// No async, no sockets, no clock: the same input gives the same output.

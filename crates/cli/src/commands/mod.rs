@@ -1,10 +1,14 @@
 //! The commands, one module per family.
 
 mod control;
+#[cfg(feature = "demo")]
+mod demo;
 mod install;
 mod look;
 mod plan;
 mod run;
+#[cfg(feature = "demo")]
+mod simulate;
 mod uninstall;
 
 use clap::CommandFactory;
@@ -29,6 +33,13 @@ pub async fn run(arguments: Arguments) -> Result<Exit, Failure> {
         // Needs no cluster when it only prints.
         Command::Install(ref arguments) if arguments.output.is_some() => {
             return install::print(&global, arguments);
+        }
+        #[cfg(feature = "demo")]
+        Command::Demo(ref arguments) => return demo::run(arguments).await,
+        #[cfg(feature = "demo")]
+        Command::Simulate(ref arguments) => return simulate::run(arguments).await,
+        Command::Plan(ref arguments) if !arguments.filename.is_empty() => {
+            return plan::from_files(arguments);
         }
         Command::Install(_) | Command::Uninstall(_) => {
             global
@@ -81,6 +92,9 @@ pub async fn run(arguments: Arguments) -> Result<Exit, Failure> {
         Command::Plan(arguments) => plan::run(&cluster, &arguments).await,
         Command::Install(arguments) => install::run(&cluster, &arguments).await,
         Command::Uninstall(arguments) => uninstall::run(&cluster, &arguments).await,
+        // Carried out above: they need no cluster.
         Command::Completions { .. } => Ok(Exit::Done),
+        #[cfg(feature = "demo")]
+        Command::Demo(_) | Command::Simulate(_) => Ok(Exit::Done),
     }
 }

@@ -1,103 +1,75 @@
-//! `plan`: what a release would do, resolved by the planner itself. Changes nothing.
+//! `plan`: what a release would do, resolved by the planner itself, from a cluster or from files. Changes
+//! nothing.
 
-use std::collections::BTreeMap;
-
-use crossfade_api::{ClusterRolloutPolicy, RolloutPolicy, RolloutSpec, annotations};
-use crossfade_engine::validated::{Policies, validate};
-use k8s_openapi::api::apps::v1::Deployment;
-use kube::api::ListParams;
-use kube::{Api, ResourceExt};
 use serde_json::json;
 
-use crate::args::Look;
-use crate::cluster::{Cluster, call};
+use crate::args::Plan;
+use crate::cluster::Cluster;
 use crate::exit::{Exit, Failure};
-use crate::{find, output};
+use crate::output;
+use crate::show::{forecast, forecast_table};
+use crate::subject::Subject;
 
-pub async fn run(cluster: &Cluster, arguments: &Look) -> Result<Exit, Failure> {
-    let (name, rollout) = match &arguments.workload {
-        Some(workload) => {
-            let name = find::bare(workload)?;
-            (name.to_owned(), find::rollout_of(cluster, name).await?)
-        }
-        None => {
-            let rollout = find::rollout(cluster, None).await?;
-            (find::deployment(&rollout), Some(rollout))
-        }
-    };
-    let deployments: Api<Deployment> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
-    let target = rollout
-        .as_ref()
-        .map_or_else(|| name.clone(), find::deployment);
-    let deployment = call("read the Deployment", deployments.get_opt(&target))
-        .await?
-        .ok_or_else(|| {
-            Failure::new(format!(
-                "there is no Deployment {target} in namespace {}",
-                cluster.namespace
-            ))
-            .next("name the namespace with -n")
-        })?;
-    if rollout.is_none() && !deployment.annotations().contains_key(annotations::STRATEGY) {
-        eprintln!(
-            "{target} is not opted in; this is what would happen after: kubectl -n {} annotate deployment/{target} {}=canary",
-            cluster.namespace,
-            annotations::STRATEGY
-        );
-    }
-    let policies = policies(cluster).await?;
-    let spec = rollout.map_or_else(RolloutSpec::default, |rollout| rollout.spec);
-    let validated = validate(&spec, deployment.annotations(), &policies);
-    let replicas = deployment
-        .spec
-        .as_ref()
-        .and_then(|spec| spec.replicas)
-        .unwrap_or(1);
-    let steps = validated
-        .plan
-        .describe(u32::try_from(replicas).unwrap_or(0));
+/// From a cluster.
+pub async fn run(cluster: &Cluster, arguments: &Plan) -> Result<Exit, Failure> {
+    let mut subject = Subject::from_cluster(cluster, arguments.workload.as_deref()).await?;
+    subject.replicas = arguments.replicas;
+    show(&subject, arguments)
+}
+
+/// From files; needs no cluster.
+pub fn from_files(arguments: &Plan) -> Result<Exit, Failure> {
+    let subject = Subject::from_files(
+        &arguments.filename,
+        arguments.workload.as_deref(),
+        arguments.replicas,
+    )?;
+    show(&subject, arguments)
+}
+
+fn show(subject: &Subject, arguments: &Plan) -> Result<Exit, Failure> {
+    let validated = subject.validated();
+    let mut problems = validated.problems.clone();
+    problems.extend(subject.refused(&validated));
+    let forecast = forecast(&validated.plan, subject.replicas());
     if let Some(format) = arguments.output {
+        let services: Vec<&String> = subject.services.iter().map(|(name, _)| name).collect();
         let value = json!({
             "kind": "Plan",
-            "metadata": { "name": target, "namespace": cluster.namespace },
-            "replicas": replicas, "steps": steps, "plan": validated.plan,
-            "sources": validated.sources, "problems": validated.problems,
+            "metadata": { "name": subject.name },
+            "forecast": forecast, "plan": validated.plan, "services": services,
+            "sources": validated.sources, "problems": problems, "notes": subject.notes,
         });
         output::print(&value, format)?;
     } else {
-        let mut text = format!("{target}, {replicas} pods\n");
-        for (index, step) in steps.iter().enumerate() {
-            text.push_str(&format!("  {:>2}. {step}\n", index + 1));
+        let services: Vec<&str> = subject
+            .services
+            .iter()
+            .map(|(name, _)| name.as_str())
+            .collect();
+        let mut text = format!("{}, {} pods", subject.name, forecast.replicas);
+        if !services.is_empty() {
+            text.push_str(&format!(", Services {}", services.join(", ")));
         }
-        for (field, source) in &validated.sources {
+        text.push_str(&format!("\n\n{}\n", forecast_table(&forecast)));
+        for (field, source) in validated
+            .sources
+            .iter()
+            .filter(|(_, source)| *source != "built in")
+        {
             text.push_str(&format!("  {field}: {source}\n"));
         }
+        text.push_str("  all else: built in\n");
         output::say(&text)?;
+        for note in &subject.notes {
+            eprintln!("note: {note}");
+        }
     }
-    if validated.problems.is_empty() {
+    if problems.is_empty() {
         return Ok(Exit::Done);
     }
     Err(Failure::new(format!(
         "no release would start: {}",
-        validated.problems.join("; ")
+        problems.join("; ")
     )))
-}
-
-async fn policies(cluster: &Cluster) -> Result<Policies, Failure> {
-    let all = ListParams::default();
-    let namespaced: Api<RolloutPolicy> =
-        Api::namespaced(cluster.client.clone(), &cluster.namespace);
-    let namespaced = call("list the RolloutPolicies", namespaced.list(&all)).await?;
-    let cluster_wide: Api<ClusterRolloutPolicy> = Api::all(cluster.client.clone());
-    let cluster_wide = call("list the ClusterRolloutPolicies", cluster_wide.list(&all)).await?;
-    Ok(Policies {
-        namespaced: namespaced
-            .into_iter()
-            .map(|policy| (policy.name_any(), policy.spec))
-            .collect::<BTreeMap<_, _>>(),
-        cluster: cluster_wide
-            .into_iter()
-            .map(|policy| (policy.name_any(), policy.spec.into()))
-            .collect(),
-    })
 }

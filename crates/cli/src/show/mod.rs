@@ -1,9 +1,13 @@
 //! Rollouts in words. Pure: from an object and the time to text.
 
 mod explain;
+mod forecast;
 mod status;
 mod table;
 
 pub use explain::{Trouble, explain};
+pub use forecast::{forecast, forecast_table};
 pub use status::{line, status};
+#[cfg(feature = "demo")]
+pub use table::table;
 pub use table::{history, list};

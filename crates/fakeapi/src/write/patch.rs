@@ -1,0 +1,247 @@
+//! PATCH: JSON patch, merge patch and server-side apply. Strategic merge patch is not served: 415.
+
+use std::sync::Arc;
+
+use serde_json::{Map, Value};
+
+use super::update::{Proposal, update};
+use super::{Write, body, create, metadata_mut, metadata_text, scale};
+use crate::answer::Answer;
+use crate::error::{Cause, StatusError};
+use crate::history::Stored;
+use crate::patch::{self, json::JsonPatchError};
+use crate::request::{Place, Request};
+use crate::state::FakeApi;
+use crate::{Verb, managed};
+
+const JSON_PATCH: &str = "application/json-patch+json";
+const MERGE_PATCH: &str = "application/merge-patch+json";
+const APPLY: &str = "application/apply-patch+yaml";
+const APPLY_CBOR: &str = "application/apply-patch+cbor";
+const STRATEGIC: &str = "application/strategic-merge-patch+json";
+
+/// A PATCH, by its content type.
+pub(crate) async fn patch(
+    api: &FakeApi,
+    request: &Request,
+    place: Place,
+) -> Result<Answer, StatusError> {
+    let write = Write::new(api, request, place, "PatchOptions")?;
+    let kind = request
+        .content_type
+        .split(';')
+        .next()
+        .unwrap_or_default()
+        .trim();
+    let force = request.query.text("force");
+    let document = body(request)?;
+    if kind == APPLY {
+        if request.query.text("fieldManager").is_empty() {
+            return Err(options_error(
+                &write,
+                Cause::required("fieldManager", "is required for apply patch"),
+            ));
+        }
+        return apply(&write, document, force == "true").await;
+    }
+    if !matches!(kind, JSON_PATCH | MERGE_PATCH) {
+        let mut taken = vec![JSON_PATCH, MERGE_PATCH];
+        if !write.place.resource.custom {
+            taken.push(STRATEGIC);
+        }
+        taken.extend([APPLY, APPLY_CBOR]);
+        return Err(StatusError::unsupported_media(format!(
+            "the body of the request was in an unknown format - accepted media types include: {}",
+            taken.join(", ")
+        )));
+    }
+    if !force.is_empty() {
+        return Err(options_error(
+            &write,
+            Cause::new(
+                "FieldValueForbidden",
+                "force",
+                "Forbidden: may not be specified for non-apply patch",
+            ),
+        ));
+    }
+    let by_operations = kind == JSON_PATCH;
+    update(&write, Verb::Patch, |current| {
+        let resource = &write.place.resource;
+        let is_scale = write.place.subresource == "scale";
+        let mut object = if is_scale {
+            scale::of(resource, &current.value)
+        } else {
+            versioned(&write, &current.value)
+        };
+        if by_operations {
+            patch::json::apply(&document, &mut object).map_err(|error| match error {
+                JsonPatchError::Malformed(text) => StatusError::bad_request(text),
+                JsonPatchError::TooLong(text) => StatusError::too_large(&text),
+                JsonPatchError::DoesNotApply(_) => StatusError::rejected_patch(),
+            })?;
+        } else {
+            if !document.is_object() {
+                return Err(StatusError::bad_request(
+                    "error decoding patch: json: cannot unmarshal into Go value of type map[string]interface {}",
+                ));
+            }
+            patch::merge::apply(&document, &mut object);
+        }
+        if is_scale {
+            object = scale::into_object(resource, &object, &current.value)?;
+        } else {
+            checked(&write, &mut object)?;
+        }
+        Ok(Proposal {
+            object,
+            tracked: false,
+        })
+    })
+    .await
+}
+
+/// The stored object in the version of the request.
+fn versioned(write: &Write<'_>, stored: &Value) -> Value {
+    let mut object = stored.clone();
+    if write.place.version != write.place.resource.version
+        && let Some(map) = object.as_object_mut()
+    {
+        map.insert(
+            "apiVersion".to_owned(),
+            Value::from(write.place.api_version()),
+        );
+    }
+    object
+}
+
+/// A patch may not make another object of it. A missing resourceVersion means the newest.
+fn checked(write: &Write<'_>, object: &mut Value) -> Result<(), StatusError> {
+    let renamed = metadata_text(object, "name") != write.place.name;
+    if renamed && object.is_object() {
+        let sent = metadata_text(object, "name").to_owned();
+        return Err(StatusError::bad_request(format!(
+            "the name of the object ({sent}) does not match the name on the URL ({})",
+            write.place.name
+        )));
+    }
+    write.check_object(object)
+}
+
+fn options_error(write: &Write<'_>, cause: Cause) -> StatusError {
+    StatusError::invalid_kind("meta.k8s.io", write.options_kind(), "", &[cause])
+}
+
+async fn apply(write: &Write<'_>, mut document: Value, force: bool) -> Result<Answer, StatusError> {
+    let resource = Arc::clone(&write.place.resource);
+    let is_scale = write.place.subresource == "scale";
+    if is_scale {
+        return Err(StatusError::unsupported_media(
+            "server-side apply of a Scale is not served here",
+        ));
+    }
+    let stated = document
+        .get("metadata")
+        .and_then(|metadata| metadata.get("managedFields"))
+        .is_some_and(|entries| !entries.is_null());
+    if stated {
+        return Err(StatusError::bad_request(
+            "metadata.managedFields must be nil",
+        ));
+    }
+    if let Some(map) = document.as_object_mut() {
+        let metadata = map
+            .entry("metadata")
+            .or_insert_with(|| Value::Object(Map::new()));
+        if let Some(metadata) = metadata.as_object_mut() {
+            metadata
+                .entry("name")
+                .or_insert_with(|| Value::from(write.place.name.clone()));
+        }
+        for field in ["kind", "apiVersion"] {
+            if !map.get(field).is_some_and(Value::is_string) {
+                return Err(StatusError::bad_request(format!(
+                    "Object '{}' is missing in '{}'",
+                    if field == "kind" { "Kind" } else { field },
+                    Value::Object(map.clone())
+                )));
+            }
+        }
+    }
+    write.check_object(&mut document)?;
+    let config = confined(write, document);
+    let (shape, blank) = write.shape();
+    if write.stored(&write.place.name).is_none() {
+        if !write.place.subresource.is_empty() {
+            return Err(StatusError::not_found(&resource, &write.place.name));
+        }
+        let uid = metadata_text(&config, "uid").to_owned();
+        if !uid.is_empty() {
+            return Err(StatusError::conflict(
+                &resource,
+                &write.place.name,
+                &format!(
+                    "uid mismatch: the provided object specified uid {uid}, and no existing object was found"
+                ),
+            ));
+        }
+        let object = managed::apply(None, &blank, &config, &shape, &write.writer("Apply"), force)?;
+        return create::create(write, object, Verb::Apply, true).await;
+    }
+    update(write, Verb::Apply, |current: &Arc<Stored>| {
+        let mut object = managed::apply(
+            Some(&current.value),
+            &blank,
+            &config,
+            &shape,
+            &write.writer("Apply"),
+            force,
+        )?;
+        if let (true, Some(metadata)) = (
+            metadata_text(&config, "resourceVersion").is_empty(),
+            metadata_mut(&mut object),
+        ) {
+            metadata.insert(
+                "resourceVersion".to_owned(),
+                Value::from(current.revision.to_string()),
+            );
+        }
+        Ok(Proposal {
+            object,
+            tracked: true,
+        })
+    })
+    .await
+}
+
+/// What an applied configuration says about the other endpoint's fields counts for nothing.
+fn confined(write: &Write<'_>, mut config: Value) -> Value {
+    let resource = &write.place.resource;
+    if let Some(map) = config.as_object_mut() {
+        match write.place.subresource.as_str() {
+            "" if resource.status => {
+                map.remove("status");
+            }
+            "status" => {
+                map.retain(|field, _| {
+                    matches!(
+                        field.as_str(),
+                        "apiVersion" | "kind" | "metadata" | "status"
+                    )
+                });
+                if resource.custom
+                    && let Some(Value::Object(metadata)) = map.get_mut("metadata")
+                {
+                    metadata.retain(|field, _| {
+                        matches!(
+                            field.as_str(),
+                            "name" | "namespace" | "uid" | "resourceVersion"
+                        )
+                    });
+                }
+            }
+            _ => {}
+        }
+    }
+    config
+}

@@ -1,0 +1,166 @@
+//! Laws 8, 9 and 12: what a write of the controller may touch, that no template change is stored
+//! unpaused, and that every write to somebody else's object carries its precondition.
+
+use std::collections::BTreeMap;
+
+use crossfade_fakeapi::{Change, Verb};
+use http::Method;
+use serde_json::Value;
+
+use super::book::Book;
+use super::model::{Model, size};
+use crate::faults::Class;
+use crate::faults::door::Issued;
+use crate::json::{
+    annotation, at, condition, controller, differences, entries, flag, label, same_pods, text,
+};
+
+/// Law 12: what is missing in the request as it was sent.
+#[must_use]
+pub fn precondition(issued: &Issued) -> Option<String> {
+    if issued.class != Class::Write {
+        return None;
+    }
+    let resource = resource_of(&issued.path);
+    if resource == "events" {
+        return None;
+    }
+    let body = &issued.body;
+    let complain = |what: &str| Some(format!("{} {what}: {body}", issued.words()));
+    if issued.method == Method::POST {
+        return None;
+    }
+    if issued.method == Method::DELETE {
+        return text(body, "/preconditions/uid")
+            .is_empty()
+            .then(|| complain("has no uid as precondition"))
+            .flatten();
+    }
+    if issued.content_type.starts_with("application/json-patch") {
+        let tests: Vec<&str> = body
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter(|operation| text(operation, "/op") == "test")
+            .map(|operation| text(operation, "/path"))
+            .collect();
+        let version = tests.contains(&"/metadata/resourceVersion");
+        let whole = tests.contains(&"/metadata/uid") && tests.contains(&"/spec/template");
+        let empty = entries(body, "").any(|operation| {
+            text(operation, "/path") == "/metadata/resourceVersion" && text(operation, "/value").is_empty()
+        });
+        return (!(version || whole) || empty)
+            .then(|| complain("tests nothing"))
+            .flatten();
+    }
+    // Merge patches and whole objects.
+    let version = text(body, "/metadata/resourceVersion");
+    let uid = text(body, "/metadata/uid");
+    let whole = issued.method == Method::PUT;
+    if version.is_empty() || uid.is_empty() {
+        return complain("has no resourceVersion and uid");
+    }
+    // A decoded struct written back would drop what is newer than our types.
+    if whole && resource != "rollouts" {
+        return complain("writes a whole object of somebody else");
+    }
+    None
+}
+
+fn resource_of(path: &str) -> &str {
+    let mut parts = path.split('/').skip_while(|part| *part != "namespaces");
+    let _ = (parts.next(), parts.next());
+    parts.next().unwrap_or_default()
+}
+
+/// Law 8: what a write of ours touched that is not ours to touch.
+#[must_use]
+pub fn touched(change: &Change) -> Option<String> {
+    let resource = change.key.resource.as_str();
+    let object = change.before.as_deref().or(change.after.as_deref())?;
+    if matches!(resource, "events" | "leases" | "rollouts") || !label(object, "crossfade.dev/rollout-uid").is_empty() {
+        return None;
+    }
+    let complain = |what: String| Some(format!("{:?} of {} {what}", change.verb, change.key));
+    let Some(before) = change.before.as_deref() else {
+        return complain("makes an object without our labels".to_owned());
+    };
+    if change.verb == Verb::Delete {
+        let ours_to_end = resource == "replicasets" && size(before) == 0;
+        return (!ours_to_end).then(|| complain("deletes what is not ours".to_owned())).flatten();
+    }
+    let after = change.after.as_deref()?;
+    let foreign: Vec<String> = differences(before, after)
+        .into_iter()
+        .filter(|difference| !allowed(resource, difference))
+        .collect();
+    if foreign.is_empty() {
+        None
+    } else {
+        complain(format!("touches {}", foreign.join("; ")))
+    }
+}
+
+fn allowed(resource: &str, difference: &str) -> bool {
+    let always = [
+        "/metadata/resourceVersion:",
+        "/metadata/managedFields",
+        "/metadata/generation:",
+    ];
+    let more: &[&str] = match resource {
+        "services" => &[
+            "/metadata/labels/crossfade.dev/held-by:",
+            // The only label comes or goes.
+            "/metadata/labels: absent | {\"crossfade.dev/held-by\":",
+            "/metadata/labels: {\"crossfade.dev/held-by\":",
+            "/spec/selector/pod-template-hash:",
+        ],
+        "deployments" => &["/spec/paused: true | absent"],
+        "replicasets" => &[
+            "/metadata/ownerReferences",
+            "/metadata/annotations",
+            "/spec/replicas:",
+        ],
+        _ => &[],
+    };
+    always.iter().chain(more).any(|start| difference.starts_with(start))
+}
+
+/// Law 9: a template change of an opted-in Deployment is stored paused, whoever writes it.
+#[must_use]
+pub fn stored_unpaused(change: &Change, model: &Model, books: &BTreeMap<String, Book>) -> Option<String> {
+    if change.key.resource != "deployments" {
+        return None;
+    }
+    let (before, after) = (change.before.as_deref()?, change.after.as_deref()?);
+    let opted_in = |object: &Value| !annotation(object, "crossfade.dev/strategy").is_empty();
+    let changes = at(before, "/spec/template") != at(after, "/spec/template");
+    let resumes = flag(before, "/spec/paused") && !flag(after, "/spec/paused");
+    if !(opted_in(before) || opted_in(after)) || flag(after, "/spec/paused") || !(changes || resumes) {
+        return None;
+    }
+    let uid = text(after, "/metadata/uid");
+    // Back to what serves: no pod is replaced.
+    let active: Vec<&Value> = model
+        .of("replicasets", &change.key.namespace)
+        .filter(|set| controller(set).is_some_and(|(_, owner)| owner == uid) && size(set) > 0)
+        .collect();
+    let template = |object: &Value| at(object, "/spec/template").cloned().unwrap_or_default();
+    if matches!(active.as_slice(), [only] if same_pods(&template(only), &template(after))) {
+        return None;
+    }
+    // Native passage: nothing to protect.
+    let bypass = annotation(before, "crossfade.dev/bypass") != annotation(after, "crossfade.dev/bypass");
+    let phase = books.get(uid).map(|book| book.phase.as_str()).unwrap_or_default();
+    let down = condition(before, "Available") != "True" || size(before) == 0;
+    let moving = active.len() > 1;
+    if bypass || down || moving || active.is_empty() && size(after) == 0 {
+        return None;
+    }
+    Some(format!(
+        "{} by {} stores {} unpaused in phase {phase:?}",
+        change.key,
+        change.caller.user,
+        if changes { "another template" } else { "a gated template" }
+    ))
+}
