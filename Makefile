@@ -1,4 +1,4 @@
-# make demo: a cluster, a good release and a bad one, told as it happens.
+# make demo: a good release and a bad one, told as it happens; make demo-cluster: on a real cluster.
 # make test: everything that guards main. make test-full: what does not fit an hour.
 # Both set up what they need on a fresh machine with Rust and Go; Debian packages are
 # installed when run as root.
@@ -26,10 +26,16 @@ test: format tidy lint unit binaries end-to-end
 
 .PHONY: test-full
 test-full: format tidy lint unit-random binaries
+	$(call stage,simulated worlds,cargo test --locked --quiet --release -p crossfade-simulator --features worlds --test worlds --test regressions)
 	$(call stage,every scenario,$(call with-cluster,run --group 2))
 
+# One process and no cluster: the shipped controller against an API in memory, real requests on loopback.
 .PHONY: demo
-demo: binaries
+demo:
+	@cargo run --locked --quiet -p crossfade-cli --bin crossfade -- demo
+
+.PHONY: demo-cluster
+demo-cluster: binaries
 	@$(call with-cluster,demo)
 
 .PHONY: format

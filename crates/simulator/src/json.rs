@@ -169,7 +169,11 @@ fn compare(at: &str, left: &Value, right: &Value, found: &mut Vec<String>) {
             }
         }
         _ if left != right => {
-            found.push(format!("{at}: {} | {}", shown(Some(left)), shown(Some(right))));
+            found.push(format!(
+                "{at}: {} | {}",
+                shown(Some(left)),
+                shown(Some(right))
+            ));
         }
         _ => {}
     }
@@ -192,7 +196,10 @@ mod tests {
     fn an_empty_selector_selects_nothing() {
         let labels = json!({"app": "web", "pod-template-hash": "a"});
         assert!(selects(Some(&json!({"app": "web"})), Some(&labels)));
-        assert!(!selects(Some(&json!({"app": "web", "pod-template-hash": "b"})), Some(&labels)));
+        assert!(!selects(
+            Some(&json!({"app": "web", "pod-template-hash": "b"})),
+            Some(&labels)
+        ));
         assert!(!selects(Some(&json!({})), Some(&labels)));
         assert!(!selects(None, Some(&labels)));
     }
@@ -202,7 +209,10 @@ mod tests {
         let bare = json!({"metadata": {"labels": {"app": "web"}}, "spec": {}});
         let stored = json!({"metadata": {"creationTimestamp": null, "labels": {"app": "web", "pod-template-hash": "x"}}, "spec": {}});
         assert!(same_pods(&bare, &stored));
-        assert!(!same_pods(&bare, &json!({"metadata": {"labels": {"app": "web"}}, "spec": {"new": 1}})));
+        assert!(!same_pods(
+            &bare,
+            &json!({"metadata": {"labels": {"app": "web"}}, "spec": {"new": 1}})
+        ));
     }
 
     #[test]

@@ -130,7 +130,11 @@ pub fn run(world: &World, snapshot: &Snapshot, pin: fn(u64)) -> Outcome {
         });
     thread
         .map_err(|error| error.to_string())
-        .and_then(|thread| thread.join().map_err(|_| "the world itself panicked".to_owned()))
+        .and_then(|thread| {
+            thread
+                .join()
+                .map_err(|_| "the world itself panicked".to_owned())
+        })
         .unwrap_or_else(broken)
 }
 
@@ -170,7 +174,13 @@ pub fn length(text: &str) -> Option<Duration> {
 
 fn facts(setup: &Setup, faults: &[Fault], ourselves: String) -> Facts {
     use crate::faults::What;
-    let at = |pointer: &str| setup.plan.pointer(pointer).and_then(Value::as_str).and_then(length);
+    let at = |pointer: &str| {
+        setup
+            .plan
+            .pointer(pointer)
+            .and_then(Value::as_str)
+            .and_then(length)
+    };
     let held = faults
         .iter()
         .map(|fault| match fault.what {
@@ -185,7 +195,11 @@ fn facts(setup: &Setup, faults: &[Fault], ourselves: String) -> Facts {
         .unwrap_or_default();
     let floor = at("/traffic/settle/floor").unwrap_or(Duration::from_secs(3));
     let drain = at("/traffic/drain/atLeast").unwrap_or(Duration::from_secs(5));
-    let judged = setup.plan.pointer("/analysis/source").and_then(Value::as_str) != Some("none");
+    let judged = setup
+        .plan
+        .pointer("/analysis/source")
+        .and_then(Value::as_str)
+        != Some("none");
     Facts {
         ourselves,
         drain: floor + drain,
@@ -244,7 +258,11 @@ async fn live(world: World, snapshot: Snapshot) -> Outcome {
     }
 }
 
-type Built = (Arc<Stage>, Arc<Doors>, mpsc::UnboundedReceiver<(usize, u32)>);
+type Built = (
+    Arc<Stage>,
+    Arc<Doors>,
+    mpsc::UnboundedReceiver<(usize, u32)>,
+);
 
 fn build(
     world: &World,
@@ -275,7 +293,11 @@ fn build(
                 change.caller.user.rsplit(':').next().unwrap_or_default(),
                 change.verb,
                 change.key,
-                if change.subresource.is_empty() { "" } else { "/" },
+                if change.subresource.is_empty() {
+                    ""
+                } else {
+                    "/"
+                },
                 change.subresource,
                 change.revision
             ));
@@ -309,10 +331,13 @@ fn build(
         lease: setup.lease,
         write_timeout: setup.write_timeout,
         pods: cluster.pod_http(),
-        planner: world
+        planner: world.planted.map_or_else(
+            || Arc::clone(&engine),
+            |planted| planted.planner(Arc::clone(&engine)),
+        ),
+        lease_is_ignored: world
             .planted
-            .map_or_else(|| Arc::clone(&engine), |planted| planted.planner(Arc::clone(&engine))),
-        lease_is_ignored: world.planted.is_some_and(|planted| planted.ignores_the_lease()),
+            .is_some_and(|planted| planted.ignores_the_lease()),
     };
     let processes = Processes::new(blueprint, Arc::clone(&webhooks), random::of(seed, "away"));
     let stage = Arc::new(Stage {
@@ -340,7 +365,10 @@ async fn play(world: &World, stage: &Arc<Stage>, doors: &Arc<Doors>) {
         oracles.report("world", what);
         return;
     }
-    if let Err(what) = stage.until("the Rollout is at rest", |stage| stage.phase() == "Idle").await {
+    if let Err(what) = stage
+        .until("the Rollout is at rest", |stage| stage.phase() == "Idle")
+        .await
+    {
         oracles.report("liveness", what);
         return;
     }
@@ -374,7 +402,10 @@ fn lasting(stage: &Stage) -> bool {
     let phase = stage.phase();
     let step = |pointer: &str| crate::json::text(&rollout, pointer).to_owned();
     matches!(phase.as_str(), "" | "Idle" | "RolledBack")
-        || matches!(step("/status/step/state").as_str(), "AwaitingApproval" | "Paused")
+        || matches!(
+            step("/status/step/state").as_str(),
+            "AwaitingApproval" | "Paused"
+        )
         || step("/status/step/then").contains("person")
         || step("/status/step/then").contains("abort")
 }
@@ -394,12 +425,15 @@ async fn converge(world: &World, stage: &Arc<Stage>, doors: &Arc<Doors>) {
         }
         if began.elapsed() > CONVERGED {
             let rollout = stage.rollout();
-            oracles.report("liveness", format!(
-                "not at rest {} s after the last fault: phase {}, {}",
-                CONVERGED.as_secs(),
-                stage.phase(),
-                crate::json::text(&rollout, "/status/message")
-            ));
+            oracles.report(
+                "liveness",
+                format!(
+                    "not at rest {} s after the last fault: phase {}, {}",
+                    CONVERGED.as_secs(),
+                    stage.phase(),
+                    crate::json::text(&rollout, "/status/message")
+                ),
+            );
             return;
         }
         if !oracles.violations().is_empty() {
@@ -416,9 +450,16 @@ async fn converge(world: &World, stage: &Arc<Stage>, doors: &Arc<Doors>) {
     let written = doors.schedule.counts().writes - before;
     let at_rest = matches!(stage.phase().as_str(), "" | "Idle" | "RolledBack");
     // A stay that waits for a person may tell its numbers once a minute, and reminds hourly.
-    let allowed = if at_rest { 0 } else { world.quiet.as_secs() / 60 + 4 };
+    let allowed = if at_rest {
+        0
+    } else {
+        world.quiet.as_secs() / 60 + 4
+    };
     if written > allowed {
-        oracles.report("quiet", format!("{written} writes in {} s of rest", world.quiet.as_secs()));
+        oracles.report(
+            "quiet",
+            format!("{written} writes in {} s of rest", world.quiet.as_secs()),
+        );
     }
 }
 

@@ -70,11 +70,23 @@ fn planted_bugs_are_caught() {
 #[test]
 fn a_world_with_a_planted_bug_fails_and_shows_its_seed_first() {
     let output = Command::new(env!("CARGO_BIN_EXE_world-runner"))
-        .args(["replay", "--calm", "--seed", "1", "--scenario", "canary-promotes", "--planted", "delete-by-name"])
+        .args([
+            "replay",
+            "--calm",
+            "--seed",
+            "1",
+            "--scenario",
+            "canary-promotes",
+            "--planted",
+            "delete-by-name",
+        ])
         .output()
         .unwrap();
     assert!(!output.status.success());
     let text = String::from_utf8_lossy(&output.stdout);
-    assert!(text.starts_with("seed 1 scenario canary-promotes"), "{text}");
+    assert!(
+        text.starts_with("seed 1 scenario canary-promotes"),
+        "{text}"
+    );
     assert!(text.contains("law 12"), "{text}");
 }

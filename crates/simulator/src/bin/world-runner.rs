@@ -18,7 +18,10 @@ use crossfade_simulator::{planted, scenario};
 
 /// Seeded entropy: the standard library asks `getrandom` for the keys of its hash maps and tokio makes
 /// the seeds of its tasks' order from them. The symbol here takes the place of libc's.
-#[allow(unsafe_code, reason = "a C symbol that writes into the caller's buffer")]
+#[allow(
+    unsafe_code,
+    reason = "a C symbol that writes into the caller's buffer"
+)]
 mod entropy {
     use std::cell::Cell;
 
@@ -182,7 +185,9 @@ fn main() -> ExitCode {
             let faults = match (calm, crash_at) {
                 (true, _) => Faults::None,
                 (false, Some(call)) => Faults::CrashAt { call, carried_out },
-                (false, None) => Faults::Drawn { without: Vec::new() },
+                (false, None) => Faults::Drawn {
+                    without: Vec::new(),
+                },
             };
             let given = Item {
                 seed,
@@ -315,7 +320,11 @@ fn scenarios(jobs: usize) -> bool {
             done.calls,
             done.writes,
             done.simulated_seconds,
-            if done.violations.is_empty() { "ok" } else { "FAILED" }
+            if done.violations.is_empty() {
+                "ok"
+            } else {
+                "FAILED"
+            }
         );
         if !done.violations.is_empty() {
             *lock(&failed) += 1;
@@ -370,7 +379,10 @@ fn smaller(item: &Item) -> bool {
 
 fn plant(jobs: usize, seeds: u64, name: Option<&str>) -> bool {
     let (calm, _) = Calm::runs(jobs, None);
-    println!("{:<34} {:>6} {:<12} {:<36} oracle", "bug", "seed", "law", "scenario");
+    println!(
+        "{:<34} {:>6} {:<12} {:<36} oracle",
+        "bug", "seed", "law", "scenario"
+    );
     let mut all = true;
     for bug in planted::all() {
         if name.is_some_and(|name| name != bug.name) {
@@ -380,7 +392,10 @@ fn plant(jobs: usize, seeds: u64, name: Option<&str>) -> bool {
         match caught {
             Some(done) => {
                 let (law, words) = done.violations.first().cloned().unwrap_or_default();
-                println!("{:<34} {:>6} {law:<12} {:<36} {words}", bug.name, done.item.seed, done.scenario);
+                println!(
+                    "{:<34} {:>6} {law:<12} {:<36} {words}",
+                    bug.name, done.item.seed, done.scenario
+                );
             }
             None => {
                 all = false;
@@ -494,13 +509,18 @@ fn determinism(seeds: (u64, u64), jobs: usize) -> bool {
     for (seed, trace) in &together {
         let alone = pool::single(item(*seed)).trace;
         lines += trace.len();
-        if let Some(place) = (0..trace.len().max(alone.len())).find(|place| trace.get(*place) != alone.get(*place)) {
+        if let Some(place) =
+            (0..trace.len().max(alone.len())).find(|place| trace.get(*place) != alone.get(*place))
+        {
             println!("seed {seed} differs at line {place}:");
             println!("  {}", trace.get(place).map_or("-", String::as_str));
             println!("  {}", alone.get(place).map_or("-", String::as_str));
             return false;
         }
     }
-    println!("{} worlds, {lines} lines: equal in other processes and at other places", together.len());
+    println!(
+        "{} worlds, {lines} lines: equal in other processes and at other places",
+        together.len()
+    );
     !together.is_empty()
 }

@@ -18,7 +18,9 @@ pub fn refused(code: u16, about: &str) -> Answer {
     let (reason, message) = match code {
         409 => (
             "Conflict",
-            format!("Operation cannot be fulfilled on {about}: the object has been modified; please apply your changes to the latest version and try again"),
+            format!(
+                "Operation cannot be fulfilled on {about}: the object has been modified; please apply your changes to the latest version and try again"
+            ),
         ),
         429 => (
             "TooManyRequests",
@@ -33,7 +35,10 @@ pub fn refused(code: u16, about: &str) -> Answer {
             "Timeout",
             "the server was unable to return a response in the time allotted".to_owned(),
         ),
-        _ => ("InternalError", "Internal error occurred: etcdserver: leader changed".to_owned()),
+        _ => (
+            "InternalError",
+            "Internal error occurred: etcdserver: leader changed".to_owned(),
+        ),
     };
     let mut headers = HeaderMap::new();
     headers.insert(

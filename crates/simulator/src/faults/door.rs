@@ -187,7 +187,9 @@ impl Door {
         }
         let (issued, request) = self.issue(&parts, bytes, query);
         if let Some(answer) = request.swallowed {
-            self.shared.trace.line(&format_args!("{} swallowed", issued.words()));
+            self.shared
+                .trace
+                .line(&format_args!("{} swallowed", issued.words()));
             return Ok(whole(Answer {
                 status: http::StatusCode::OK,
                 headers: HeaderMap::new(),
@@ -209,7 +211,12 @@ impl Door {
     }
 
     /// Counts and records a request.
-    fn issue(&self, parts: &http::request::Parts, bytes: Bytes, query: String) -> (Arc<Issued>, Outgoing) {
+    fn issue(
+        &self,
+        parts: &http::request::Parts,
+        bytes: Bytes,
+        query: String,
+    ) -> (Arc<Issued>, Outgoing) {
         let mut path = parts.uri.path().to_owned();
         let mut method = parts.method.clone();
         let mut body = if bytes.is_empty() {
@@ -222,9 +229,19 @@ impl Door {
             && method != Method::GET
             && !path.contains("/leases")
         {
-            let mut tampered = Tampered { method, path, body, swallowed: None };
+            let mut tampered = Tampered {
+                method,
+                path,
+                body,
+                swallowed: None,
+            };
             tamper(&mut tampered);
-            Tampered { method, path, body, swallowed } = tampered;
+            Tampered {
+                method,
+                path,
+                body,
+                swallowed,
+            } = tampered;
             if !body.is_null() {
                 sent = Bytes::from(body.to_string());
             }
@@ -252,15 +269,31 @@ impl Door {
         });
         let parts = Parts {
             method,
-            uri: if query.is_empty() { path } else { format!("{path}?{query}") },
+            uri: if query.is_empty() {
+                path
+            } else {
+                format!("{path}?{query}")
+            },
             headers: parts.headers.clone(),
             body: sent,
         };
-        (issued, Outgoing { parts, fault, swallowed })
+        (
+            issued,
+            Outgoing {
+                parts,
+                fault,
+                swallowed,
+            },
+        )
     }
 
     /// What comes of a call.
-    async fn meet(self, issued: Arc<Issued>, parts: Parts, fault: Option<What>) -> Result<Response<AnswerBody>, BoxError> {
+    async fn meet(
+        self,
+        issued: Arc<Issued>,
+        parts: Parts,
+        fault: Option<What>,
+    ) -> Result<Response<AnswerBody>, BoxError> {
         let (there, back) = self.latency();
         if let Some((began, until)) = self.link.frozen() {
             if began.elapsed() > ON_ITS_WAY {
@@ -280,8 +313,14 @@ impl Door {
             Some(What::Refused(code)) => {
                 tokio::time::sleep(there + back).await;
                 // A read does not conflict.
-                let code = if issued.method == Method::GET && code == 409 { 500 } else { code };
-                self.shared.trace.line(&format_args!("{} -> {code} refused", issued.words()));
+                let code = if issued.method == Method::GET && code == 409 {
+                    500
+                } else {
+                    code
+                };
+                self.shared
+                    .trace
+                    .line(&format_args!("{} -> {code} refused", issued.words()));
                 Ok(whole(refused(code, &issued.path)))
             }
             Some(What::ErrorAfter) => {
@@ -332,7 +371,12 @@ impl Door {
     }
 
     /// Carries a call out in a task of its own: it goes on when the caller has given up.
-    fn execute(&self, issued: &Arc<Issued>, parts: &Parts, after: Duration) -> oneshot::Receiver<Answer> {
+    fn execute(
+        &self,
+        issued: &Arc<Issued>,
+        parts: &Parts,
+        after: Duration,
+    ) -> oneshot::Receiver<Answer> {
         let (send, receive) = oneshot::channel();
         let (shared, issued, parts) = (Arc::clone(&self.shared), Arc::clone(issued), parts.clone());
         let work = {
@@ -344,7 +388,11 @@ impl Door {
                     "{} -> {}{}",
                     issued.words(),
                     answer.status.as_u16(),
-                    if issued.late.load(Ordering::Relaxed) { " late" } else { "" }
+                    if issued.late.load(Ordering::Relaxed) {
+                        " late"
+                    } else {
+                        ""
+                    }
                 ));
                 let _ = send.send(answer);
             }
@@ -354,7 +402,11 @@ impl Door {
     }
 
     /// The answer on its way back.
-    async fn reply(self, answer: oneshot::Receiver<Answer>, back: Duration) -> Result<Response<AnswerBody>, BoxError> {
+    async fn reply(
+        self,
+        answer: oneshot::Receiver<Answer>,
+        back: Duration,
+    ) -> Result<Response<AnswerBody>, BoxError> {
         let answer = answer.await.map_err(|_| broken())?;
         tokio::time::sleep(back).await;
         self.link.thawed().await;
@@ -364,7 +416,11 @@ impl Door {
         Ok(whole(answer))
     }
 
-    async fn watch(self, parts: http::request::Parts, query: String) -> Result<Response<AnswerBody>, BoxError> {
+    async fn watch(
+        self,
+        parts: http::request::Parts,
+        query: String,
+    ) -> Result<Response<AnswerBody>, BoxError> {
         let (number, _) = self.shared.schedule.next(Class::Watch);
         self.shared.trace.line(&format_args!(
             "controller {}.{} watch {number} {}?{query}",
@@ -387,15 +443,16 @@ impl Door {
             .map_err(|error| BoxError::from(error.to_string()))?;
         let (head, body) = answer.into_parts();
         let link = Arc::clone(&self.link);
-        let frames = futures::stream::unfold((Box::pin(body), link), |(mut body, link)| async move {
-            let frame = body.frame().await?;
-            link.thawed().await;
-            if link.ended() {
-                std::future::pending::<()>().await;
-            }
-            let frame = frame.map_err(|error| BoxError::from(error.to_string()));
-            Some((frame, (body, link)))
-        });
+        let frames =
+            futures::stream::unfold((Box::pin(body), link), |(mut body, link)| async move {
+                let frame = body.frame().await?;
+                link.thawed().await;
+                if link.ended() {
+                    std::future::pending::<()>().await;
+                }
+                let frame = frame.map_err(|error| BoxError::from(error.to_string()));
+                Some((frame, (body, link)))
+            });
         Ok(Response::from_parts(
             head,
             UnsyncBoxBody::new(StreamBody::new(frames)),

@@ -88,7 +88,9 @@ fn call(rng: &mut Rng, bounds: &Bounds) -> u64 {
 }
 
 fn moment(rng: &mut Rng, length: Duration) -> Duration {
-    let most = u64::try_from(length.as_millis()).unwrap_or(60_000).max(1_000);
+    let most = u64::try_from(length.as_millis())
+        .unwrap_or(60_000)
+        .max(1_000);
     Duration::from_millis(rng.u64(0..most))
 }
 
@@ -122,9 +124,9 @@ fn of_a_moment(rng: &mut Rng, bounds: &Bounds) -> What {
             replica,
             milliseconds: rng.i64(-120_000..120_000),
         },
-        37..=55 => What::CutWatches(
-            chance(rng, 70).then(|| one_of(rng, &WATCHED, "pods").to_owned()),
-        ),
+        37..=55 => {
+            What::CutWatches(chance(rng, 70).then(|| one_of(rng, &WATCHED, "pods").to_owned()))
+        }
         56..=79 => What::HoldWatches {
             resource: one_of(rng, &WATCHED, "pods").to_owned(),
             length: Duration::from_millis(rng.u64(100..12_000)),

@@ -55,30 +55,17 @@ pub enum What {
     /// It is carried out twice; the first answer is given.
     Again,
     /// The process ends before the call is carried out, or after that and before the answer.
-    CrashAtCall {
-        carried_out: bool,
-    },
+    CrashAtCall { carried_out: bool },
     /// A process ends between two calls.
-    Crash {
-        replica: usize,
-    },
+    Crash { replica: usize },
     /// A process stands still: what it sends and what it is sent waits.
-    Freeze {
-        replica: usize,
-        length: Duration,
-    },
+    Freeze { replica: usize, length: Duration },
     /// Its clock is wrong by so much from then on.
-    Skew {
-        replica: usize,
-        milliseconds: i64,
-    },
+    Skew { replica: usize, milliseconds: i64 },
     /// Watches of a kind end; of all kinds without one.
     CutWatches(Option<String>),
     /// Events of a kind are delivered late.
-    HoldWatches {
-        resource: String,
-        length: Duration,
-    },
+    HoldWatches { resource: String, length: Duration },
     /// The history of watches is forgotten: 410.
     Compact,
     /// Nobody answers admission.

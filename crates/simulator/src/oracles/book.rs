@@ -199,7 +199,12 @@ impl Book {
         };
         let command = |object: &Value| object.pointer("/spec/control").cloned();
         let before = change.before.as_deref().and_then(&command);
-        if change.before.as_ref().and_then(|before| before.get("status")) != object.get("status") {
+        if change
+            .before
+            .as_ref()
+            .and_then(|before| before.get("status"))
+            != object.get("status")
+        {
             self.status_at = sight.now;
         }
         let phase = text(object, "/status/phase").to_owned();
@@ -211,8 +216,14 @@ impl Book {
         let abort = now
             .as_ref()
             .is_some_and(|control| text(control, "/action") == "abort");
-        if abort && now != before && self.in_phase(&["Preparing", "Progressing", "Warm"]) && self.abort.is_none() {
-            let candidate = now.as_ref().map_or("", |control| text(control, "/candidate"));
+        if abort
+            && now != before
+            && self.in_phase(&["Preparing", "Progressing", "Warm"])
+            && self.abort.is_none()
+        {
+            let candidate = now
+                .as_ref()
+                .map_or("", |control| text(control, "/candidate"));
             let known = text(object, "/status/candidate/name");
             if candidate.is_empty() || candidate == known {
                 self.abort = Some(Abort {
@@ -255,9 +266,12 @@ impl Book {
             .of("replicasets", &self.namespace)
             .filter(|set| controller(set).is_some_and(|(_, uid)| uid == self.uid))
             .filter(|set| size(set) > 0 && !deleting(set))
-            .find(|set| !parallel.pointer("/spec/template").is_some_and(|template| {
-                set.pointer("/spec/template").is_some_and(|own| same_pods(own, template))
-            }))
+            .find(|set| {
+                !parallel.pointer("/spec/template").is_some_and(|template| {
+                    set.pointer("/spec/template")
+                        .is_some_and(|own| same_pods(own, template))
+                })
+            })
             .map(|set| {
                 (
                     text(set, "/metadata/uid").to_owned(),
@@ -282,12 +296,17 @@ impl Book {
             return;
         };
         let of_candidate = |pod: &Value| {
-            release.candidate_set.as_ref().is_some_and(|(set, _)| controller(pod).is_some_and(|(_, uid)| uid == set))
+            release
+                .candidate_set
+                .as_ref()
+                .is_some_and(|(set, _)| controller(pod).is_some_and(|(_, uid)| uid == set))
         };
         match (&change.before, &change.after) {
             (None, Some(pod)) if of_candidate(pod) => handed.made += 1,
             (Some(before), after) => {
-                let going = after.as_ref().is_none_or(|after| deleting(after) || text(after, "/status/phase") == "Failed");
+                let going = after.as_ref().is_none_or(|after| {
+                    deleting(after) || text(after, "/status/phase") == "Failed"
+                });
                 let uid = text(before, "/metadata/uid");
                 if going && handed.judged.remove(uid) {
                     handed.lost += 1;
@@ -312,22 +331,39 @@ impl Book {
             max_unavailable: max_unavailable(workload),
             unpaused: !flag(workload, "/spec/paused"),
         };
-        if let Some(handed) = self.release.as_mut().and_then(|release| release.handed_over.as_mut()) {
+        if let Some(handed) = self
+            .release
+            .as_mut()
+            .and_then(|release| release.handed_over.as_mut())
+        {
             handed.largest = handed.largest.max(state.replicas);
         }
-        let same = self.states.back().is_some_and(|last| State { at: state.at, ..*last } == state);
+        let same = self.states.back().is_some_and(|last| {
+            State {
+                at: state.at,
+                ..*last
+            } == state
+        });
         if !same {
             self.states.push_back(state);
         }
         // The last one before the window still held at its beginning.
-        while self.states.get(1).is_some_and(|second| second.at + KEPT < sight.now) {
+        while self
+            .states
+            .get(1)
+            .is_some_and(|second| second.at + KEPT < sight.now)
+        {
             self.states.pop_front();
         }
     }
 
     /// The states that held at some time between `from` and now.
     pub fn states_since(&self, from: Duration) -> impl Iterator<Item = &State> {
-        let first = self.states.iter().rposition(|state| state.at <= from).unwrap_or(0);
+        let first = self
+            .states
+            .iter()
+            .rposition(|state| state.at <= from)
+            .unwrap_or(0);
         self.states.iter().skip(first)
     }
 
@@ -366,4 +402,3 @@ impl Book {
             .any(|service| pinned_to(service).is_none_or(|pinned| pinned == release.stable_set.1))
     }
 }
-

@@ -168,11 +168,17 @@ impl Oracles {
         }
         let leads = inner.holder.as_ref().is_none_or(|(holder, since)| {
             let process = format!("-{}-{}", issued.replica, issued.incarnation);
-            holder.is_empty() || holder.ends_with(&process) || now.saturating_sub(*since) < ON_ITS_WAY
+            holder.is_empty()
+                || holder.ends_with(&process)
+                || now.saturating_sub(*since) < ON_ITS_WAY
         });
         if issued.class == Class::Write && !issued.path.ends_with("/events") && !leads {
             let holder = inner.holder.clone().unwrap_or_default().0;
-            inner.tell("leader", now, format!("{} while {holder} holds the lease", issued.words()));
+            inner.tell(
+                "leader",
+                now,
+                format!("{} while {holder} holds the lease", issued.words()),
+            );
         }
     }
 
@@ -221,7 +227,12 @@ impl Oracles {
 
 impl Inner {
     fn tell(&mut self, law: &'static str, at: Duration, what: String) {
-        if self.violations.len() < KEPT && !self.violations.iter().any(|known| known.law == law && known.what == what) {
+        if self.violations.len() < KEPT
+            && !self
+                .violations
+                .iter()
+                .any(|known| known.law == law && known.what == what)
+        {
             self.violations.push(Violation { law, at, what });
         }
     }
@@ -239,8 +250,15 @@ impl Inner {
             self.keep_books(change);
         }
         if change.key.resource == "leases" {
-            let holder = change.after.as_deref().map_or("", |lease| crate::json::text(lease, "/spec/holderIdentity"));
-            if self.holder.as_ref().is_none_or(|(known, _)| known != holder) {
+            let holder = change
+                .after
+                .as_deref()
+                .map_or("", |lease| crate::json::text(lease, "/spec/holderIdentity"));
+            if self
+                .holder
+                .as_ref()
+                .is_none_or(|(known, _)| known != holder)
+            {
                 self.holder = Some((holder.to_owned(), now));
             }
             return;
@@ -249,7 +267,9 @@ impl Inner {
         if ours {
             found.extend(writes::touched(change).map(|what| ("8", what)));
         }
-        found.extend(writes::stored_unpaused(change, &self.model, &self.books).map(|what| ("9", what)));
+        found.extend(
+            writes::stored_unpaused(change, &self.model, &self.books).map(|what| ("9", what)),
+        );
         let sight = Sight {
             now,
             facts: &self.facts,

@@ -36,7 +36,11 @@ impl Model {
     }
 
     /// The objects of a kind in a namespace, by name.
-    pub fn of<'a>(&'a self, resource: &'a str, namespace: &'a str) -> impl Iterator<Item = &'a Value> {
+    pub fn of<'a>(
+        &'a self,
+        resource: &'a str,
+        namespace: &'a str,
+    ) -> impl Iterator<Item = &'a Value> {
         self.objects
             .range(Key::new(resource, namespace, "")..)
             .take_while(move |(key, _)| key.resource == resource && key.namespace == namespace)
@@ -45,13 +49,22 @@ impl Model {
 
     /// The object of a kind in a namespace with this uid.
     #[must_use]
-    pub fn by_uid<'a>(&'a self, resource: &'a str, namespace: &'a str, uid: &str) -> Option<&'a Value> {
+    pub fn by_uid<'a>(
+        &'a self,
+        resource: &'a str,
+        namespace: &'a str,
+        uid: &str,
+    ) -> Option<&'a Value> {
         self.of(resource, namespace)
             .find(|object| text(object, "/metadata/uid") == uid)
     }
 
     /// Pods controlled by a ReplicaSet.
-    pub fn pods<'a>(&'a self, namespace: &'a str, replica_set: &'a str) -> impl Iterator<Item = &'a Value> {
+    pub fn pods<'a>(
+        &'a self,
+        namespace: &'a str,
+        replica_set: &'a str,
+    ) -> impl Iterator<Item = &'a Value> {
         self.of("pods", namespace)
             .filter(move |pod| controller(pod).is_some_and(|(_, uid)| uid == replica_set))
     }
@@ -67,7 +80,11 @@ impl Model {
     }
 
     /// Services of a namespace that select the pods of a template, our key left out.
-    pub fn services<'a>(&'a self, namespace: &'a str, workload: &'a Value) -> impl Iterator<Item = &'a Value> {
+    pub fn services<'a>(
+        &'a self,
+        namespace: &'a str,
+        workload: &'a Value,
+    ) -> impl Iterator<Item = &'a Value> {
         self.of("services", namespace)
             .filter(move |service| fronts(service, workload))
     }
@@ -90,7 +107,10 @@ pub fn fronts(service: &Value, workload: &Value) -> bool {
     if let Some(map) = selector.as_object_mut() {
         map.remove("pod-template-hash");
     }
-    selects(Some(&selector), workload.pointer("/spec/template/metadata/labels"))
+    selects(
+        Some(&selector),
+        workload.pointer("/spec/template/metadata/labels"),
+    )
 }
 
 /// The hash a Service is pinned to.

@@ -37,11 +37,17 @@ pub fn leftovers(model: &Model, namespace: &str) -> Vec<String> {
     let mut found = Vec::new();
     for resource in KINDS {
         for object in model.of(resource, namespace) {
-            if (keeps && resource == "controllerrevisions") || (resource == "pods" && deleting(object)) {
+            if (keeps && resource == "controllerrevisions")
+                || (resource == "pods" && deleting(object))
+            {
                 continue;
             }
             let name = text(object, "/metadata/name");
-            found.extend(of_ours(resource, object).into_iter().map(|what| format!("{resource} {name}: {what}")));
+            found.extend(
+                of_ours(resource, object)
+                    .into_iter()
+                    .map(|what| format!("{resource} {name}: {what}")),
+            );
         }
     }
     found
@@ -68,7 +74,10 @@ fn of_ours(resource: &str, object: &Value) -> Vec<String> {
     }
     // Of objects users apply: a ReplicaSet is the Deployment controller's.
     let users = matches!(resource, "services" | "deployments");
-    if users && entries(object, "/metadata/managedFields").any(|entry| text(entry, "/manager") == "crossfade") {
+    if users
+        && entries(object, "/metadata/managedFields")
+            .any(|entry| text(entry, "/manager") == "crossfade")
+    {
         found.push("managedFields of crossfade".to_owned());
     }
     found

@@ -73,10 +73,7 @@ fn raised(book: &Book, after: Carries, sight: &Sight<'_>, found: &mut Found) {
         let last = book.states.back();
         found.push((
             "1",
-            format!(
-                "{}: the candidate gets {after:?} with {last:?}",
-                book.name
-            ),
+            format!("{}: the candidate gets {after:?} with {last:?}", book.name),
         ));
     }
     if let Some(abort) = book.abort
@@ -88,7 +85,10 @@ fn raised(book: &Book, after: Carries, sight: &Sight<'_>, found: &mut Found) {
     {
         found.push((
             "6",
-            format!("{}: after its abort the candidate gets {after:?} again", book.name),
+            format!(
+                "{}: after its abort the candidate gets {after:?} again",
+                book.name
+            ),
         ));
     }
 }
@@ -98,7 +98,9 @@ fn stable_lost(book: &Book, sight: &Sight<'_>) -> bool {
     let Some(release) = book.release.as_ref() else {
         return true;
     };
-    let set = sight.model.by_uid("replicasets", &book.namespace, &release.stable_set.0);
+    let set = sight
+        .model
+        .by_uid("replicasets", &book.namespace, &release.stable_set.0);
     set.is_none_or(|set| size(set) == 0 || deleting(set))
 }
 
@@ -113,17 +115,24 @@ fn first_after_abort(book: &mut Book, change: &Change, before: Carries, found: &
         // A status written before the abort was read is refused by its resourceVersion; one that
         // carries the answer to it comes after the effects.
         let answered = change.after.as_deref().is_some_and(|object| {
-            text(object, "/status/control/action") == "abort" && text(object, "/status/phase") == "RollingBack"
+            text(object, "/status/control/action") == "abort"
+                && text(object, "/status/phase") == "RollingBack"
         });
         if answered && before > Carries::Nothing {
-            found.push(("6", format!("{}: the abort is answered before the weight is taken", book.name)));
+            found.push((
+                "6",
+                format!(
+                    "{}: the abort is answered before the weight is taken",
+                    book.name
+                ),
+            ));
         }
         return;
     }
-    if before == Carries::Nothing {
-        if let Some(abort) = book.abort.as_mut() {
-            abort.done = true;
-        }
+    if before == Carries::Nothing
+        && let Some(abort) = book.abort.as_mut()
+    {
+        abort.done = true;
     }
 }
 
@@ -138,12 +147,22 @@ fn own_exposure(book: &Book, change: &Change, sight: &Sight<'_>, found: &mut Fou
     let unpauses = change.key.resource == "deployments" && change.key.name == book.name;
     if (knew || unpauses) && exposed(book, sight).is_some() {
         let newly = match (&change.before, &change.after) {
-            (Some(before), Some(after)) if change.key.resource == "services" => pinned_to(before) != pinned_to(after),
-            (Some(before), Some(after)) => flag(before, "/spec/paused") && !flag(after, "/spec/paused"),
+            (Some(before), Some(after)) if change.key.resource == "services" => {
+                pinned_to(before) != pinned_to(after)
+            }
+            (Some(before), Some(after)) => {
+                flag(before, "/spec/paused") && !flag(after, "/spec/paused")
+            }
             _ => false,
         };
         if newly {
-            found.push(("10", format!("{}: our {:?} of {} leaves a pinned Service beside an unpaused workload", book.name, change.verb, change.key)));
+            found.push((
+                "10",
+                format!(
+                    "{}: our {:?} of {} leaves a pinned Service beside an unpaused workload",
+                    book.name, change.verb, change.key
+                ),
+            ));
         }
     }
 }
@@ -155,10 +174,9 @@ fn exposed<'a>(book: &Book, sight: &Sight<'a>) -> Option<&'a Value> {
         return None;
     }
     let namespace = text(workload, "/metadata/namespace");
-    let found = sight.model.services(namespace, workload).find(|service| {
+    sight.model.services(namespace, workload).find(|service| {
         pinned_to(service).is_some() && label(service, "crossfade.dev/held-by") == book.uid
-    });
-    found
+    })
 }
 
 /// Law 10, by others: unpinning is our first write.
@@ -166,9 +184,18 @@ fn first_when_exposed(book: &Book, change: &Change, sight: &Sight<'_>, found: &m
     let Some(since) = book.exposed_since else {
         return;
     };
-    let quiet = matches!(change.key.resource.as_str(), "events" | "leases" | "rollouts" | "services");
+    let quiet = matches!(
+        change.key.resource.as_str(),
+        "events" | "leases" | "rollouts" | "services"
+    );
     if !quiet && sight.sent_at > since + sight.facts.lag && change.key.name != book.name {
-        found.push(("10", format!("{}: {:?} of {} comes before the Services are unpinned", book.name, change.verb, change.key)));
+        found.push((
+            "10",
+            format!(
+                "{}: {:?} of {} comes before the Services are unpinned",
+                book.name, change.verb, change.key
+            ),
+        ));
     }
 }
 
@@ -183,7 +210,10 @@ fn sizes(book: &Book, change: &Change, sight: &Sight<'_>, found: &mut Found) {
         parallel(book, change, before, sight, found);
     }
     if change.key.resource == "replicasets" && uid == release.stable_set.0 {
-        let shrinks = change.after.as_deref().is_some_and(|after| size(after) < size(before));
+        let shrinks = change
+            .after
+            .as_deref()
+            .is_some_and(|after| size(after) < size(before));
         let goes = change.verb == Verb::Delete && size(before) > 0;
         if (shrinks || goes) && !book.workload(sight.model).is_none_or(deleting) {
             old_pods(book, sight, found);
@@ -199,14 +229,27 @@ fn parallel(book: &Book, change: &Change, before: &Value, sight: &Sight<'_>, fou
     if let Some(after) = change.after.as_deref()
         && size(after) < size(before)
     {
-        let lowest = book.states_since(since).map(|state| state.replicas).min().unwrap_or(0);
+        let lowest = book
+            .states_since(since)
+            .map(|state| state.replicas)
+            .min()
+            .unwrap_or(0);
         let needed = match book.carries {
             Carries::Everything => lowest,
             Carries::Share => 1,
             Carries::Nothing => 0,
         };
         if size(after) < needed {
-            found.push(("2", format!("{}: the candidate shrinks from {} to {} while it carries {:?} of {lowest}", book.name, size(before), size(after), book.carries)));
+            found.push((
+                "2",
+                format!(
+                    "{}: the candidate shrinks from {} to {} while it carries {:?} of {lowest}",
+                    book.name,
+                    size(before),
+                    size(after),
+                    book.carries
+                ),
+            ));
         }
     }
     let goes = change.verb == Verb::Delete;
@@ -216,7 +259,10 @@ fn parallel(book: &Book, change: &Change, before: &Value, sight: &Sight<'_>, fou
     let orphan = change.after.as_deref().is_some_and(|after| {
         entries(after, "/metadata/finalizers").any(|finalizer| finalizer == "orphan")
     });
-    let set = release.candidate_set.as_ref().and_then(|(uid, _)| sight.model.by_uid("replicasets", &book.namespace, uid));
+    let set = release
+        .candidate_set
+        .as_ref()
+        .and_then(|(uid, _)| sight.model.by_uid("replicasets", &book.namespace, uid));
     let owner = set.and_then(controller).map(|(_, uid)| uid.to_owned());
     if orphan || owner.as_deref() == Some(&book.uid) {
         if owner.is_some_and(|uid| uid == release.parallel_uid) {
@@ -225,16 +271,26 @@ fn parallel(book: &Book, change: &Change, before: &Value, sight: &Sight<'_>, fou
         return;
     }
     // The workload runs by itself, or is gone: the Services are as their user wrote them.
-    let native = book.workload(sight.model).is_none_or(|workload| !flag(workload, "/spec/paused") || deleting(workload))
+    let native = book
+        .workload(sight.model)
+        .is_none_or(|workload| !flag(workload, "/spec/paused") || deleting(workload))
         || book.states_since(since).any(|state| state.unpaused)
         || stable_lost(book, sight);
     if native {
         return;
     }
     if book.carries > Carries::Nothing {
-        found.push(("2", format!("{}: the candidate is deleted while it carries {:?}", book.name, book.carries)));
+        found.push((
+            "2",
+            format!(
+                "{}: the candidate is deleted while it carries {:?}",
+                book.name, book.carries
+            ),
+        ));
     }
-    let had_pods = book.states_since(since).any(|state| state.candidate_ready > 0);
+    let had_pods = book
+        .states_since(since)
+        .any(|state| state.candidate_ready > 0);
     let passed = sight.now.saturating_sub(release.candidate_carried);
     if release.weighted && had_pods && passed < sight.facts.drain {
         found.push(("2", format!("{}: the candidate is deleted {} ms after it lost its weight; settling and draining take {} ms", book.name, passed.as_millis(), sight.facts.drain.as_millis())));
@@ -247,7 +303,13 @@ fn old_pods(book: &Book, sight: &Sight<'_>, found: &mut Found) {
         return;
     };
     if book.stable_carries(sight.model) && has_services(book, sight) {
-        found.push(("2", format!("{}: stable's pods end while a Service names them", book.name)));
+        found.push((
+            "2",
+            format!(
+                "{}: stable's pods end while a Service names them",
+                book.name
+            ),
+        ));
     } else if release.weighted && has_services(book, sight) {
         let passed = sight.now.saturating_sub(release.stable_carried);
         if passed < sight.facts.drain {
@@ -256,13 +318,25 @@ fn old_pods(book: &Book, sight: &Sight<'_>, found: &mut Found) {
     }
     let serving = |state: &State| state.candidate_ready >= for_all(state);
     if !book.states_since(window(sight)).any(serving) {
-        found.push(("3", format!("{}: stable's pods end while the judged ones cannot carry everything: {:?}", book.name, book.states.back())));
+        found.push((
+            "3",
+            format!(
+                "{}: stable's pods end while the judged ones cannot carry everything: {:?}",
+                book.name,
+                book.states.back()
+            ),
+        ));
     }
 }
 
 fn has_services(book: &Book, sight: &Sight<'_>) -> bool {
-    book.workload(sight.model)
-        .is_some_and(|workload| sight.model.services(&book.namespace, workload).next().is_some())
+    book.workload(sight.model).is_some_and(|workload| {
+        sight
+            .model
+            .services(&book.namespace, workload)
+            .next()
+            .is_some()
+    })
 }
 
 /// What must not last.
@@ -276,7 +350,13 @@ pub fn of_a_state(book: &mut Book, sight: &Sight<'_>, found: &mut Found) {
         (Some(_), None) => book.exposed_since = Some(sight.now),
         (Some(service), Some(since)) => {
             if sight.patience.over(since, EXPOSED, sight.now) {
-                found.push(("10", format!("{}: Service {service} stays pinned beside an unpaused workload", book.name)));
+                found.push((
+                    "10",
+                    format!(
+                        "{}: Service {service} stays pinned beside an unpaused workload",
+                        book.name
+                    ),
+                ));
             }
         }
     }
@@ -287,9 +367,14 @@ fn short(book: &mut Book, sight: &Sight<'_>, found: &mut Found) {
     let all = book.carried(sight.model) == Carries::Everything;
     let state = book.states.back().copied();
     let short = state.is_some_and(|state| {
-        let lowest = book.states_since(sight.now.saturating_sub(sight.facts.lag)).map(|state| state.replicas).min();
+        let lowest = book
+            .states_since(sight.now.saturating_sub(sight.facts.lag))
+            .map(|state| state.replicas)
+            .min();
         let needed = (lowest.unwrap_or(state.replicas) - state.max_unavailable).max(1);
-        state.candidate_ready < needed && state.stable_ready > state.candidate_ready && !state.unpaused
+        state.candidate_ready < needed
+            && state.stable_ready > state.candidate_ready
+            && !state.unpaused
     });
     if !(all && short && book.in_phase(&["Progressing", "Warm"])) {
         book.short_since = None;
@@ -297,7 +382,13 @@ fn short(book: &mut Book, sight: &Sight<'_>, found: &mut Found) {
     }
     let since = *book.short_since.get_or_insert(sight.now);
     if sight.patience.over(since, AT_ONCE, sight.now) {
-        found.push(("1", format!("{}: everything stays with a candidate that cannot carry it: {state:?}", book.name)));
+        found.push((
+            "1",
+            format!(
+                "{}: everything stays with a candidate that cannot carry it: {state:?}",
+                book.name
+            ),
+        ));
     }
 }
 
@@ -305,14 +396,23 @@ fn short(book: &mut Book, sight: &Sight<'_>, found: &mut Found) {
 fn unjudged(book: &mut Book, sight: &Sight<'_>, found: &mut Found) {
     let state = book.states.back().copied();
     let ready = state.is_some_and(|state| state.candidate_ready > 0 && !state.unpaused);
-    let before_any = book.in_phase(&["Preparing"]) || book.release.as_ref().is_some_and(|release| !release.given);
-    if !(ready && before_any && book.carried(sight.model) > Carries::Nothing) || stable_lost(book, sight) {
+    let before_any = book.in_phase(&["Preparing"])
+        || book.release.as_ref().is_some_and(|release| !release.given);
+    if !(ready && before_any && book.carried(sight.model) > Carries::Nothing)
+        || stable_lost(book, sight)
+    {
         book.unjudged_since = None;
         return;
     }
     let since = *book.unjudged_since.get_or_insert(sight.now);
     if sight.patience.over(since, AT_ONCE, sight.now) {
-        found.push(("1", format!("{}: a Service names pods of a candidate that was given no weight: {state:?}", book.name)));
+        found.push((
+            "1",
+            format!(
+                "{}: a Service names pods of a candidate that was given no weight: {state:?}",
+                book.name
+            ),
+        ));
     }
 }
 
@@ -330,7 +430,18 @@ fn abort_late(book: &mut Book, sight: &Sight<'_>, found: &mut Found) {
         }
         return;
     }
-    if stable_ready > 0 && sight.patience.over(abort.at, ABORTED, sight.now) && book.phase != "HandingOver" && has_services(book, sight) {
-        found.push(("6", format!("{}: {} ms after the abort the candidate still carries {carried:?}", book.name, sight.now.saturating_sub(abort.at).as_millis())));
+    if stable_ready > 0
+        && sight.patience.over(abort.at, ABORTED, sight.now)
+        && book.phase != "HandingOver"
+        && has_services(book, sight)
+    {
+        found.push((
+            "6",
+            format!(
+                "{}: {} ms after the abort the candidate still carries {carried:?}",
+                book.name,
+                sight.now.saturating_sub(abort.at).as_millis()
+            ),
+        ));
     }
 }

@@ -45,7 +45,9 @@ pub fn of_a_change(
     let step = |object: &Value| number(object, "/status/step/index");
     let same = text(before, "/status/candidate/name") == text(after, "/status/candidate/name");
     let in_steps = |phase: &str| matches!(phase, "Progressing" | "Warm");
-    let on = same && in_steps(phase.0) && (step(after) > step(before) && in_steps(phase.1) || phase.1 == "HandingOver");
+    let on = same
+        && in_steps(phase.0)
+        && (step(after) > step(before) && in_steps(phase.1) || phase.1 == "HandingOver");
     if on {
         advanced(book, before, after, sight, scraped, found);
     }
@@ -53,7 +55,10 @@ pub fn of_a_change(
         // A promote in full goes through the warm stay too; a memory that was lost goes on from what it finds.
         let recovered = phase.0.is_empty() || phase.0 == "Idle";
         if !recovered {
-            found.push(("5", format!("{}: handed over from phase {}", book.name, phase.0)));
+            found.push((
+                "5",
+                format!("{}: handed over from phase {}", book.name, phase.0),
+            ));
         }
     }
 }
@@ -62,17 +67,28 @@ pub fn of_a_change(
 fn explained(book: &Book, after: &Value, found: &mut Found) {
     let phase = text(after, "/status/phase");
     if text(after, "/status/message").is_empty() {
-        found.push(("13", format!("{}: a status in phase {phase} without a message", book.name)));
+        found.push((
+            "13",
+            format!("{}: a status in phase {phase} without a message", book.name),
+        ));
     }
     for entry in entries(after, "/status/history") {
         if text(entry, "/reason").is_empty() || text(entry, "/outcome").is_empty() {
-            found.push(("13", format!("{}: an end without a reason: {entry}", book.name)));
+            found.push((
+                "13",
+                format!("{}: an end without a reason: {entry}", book.name),
+            ));
         }
     }
     if phase == "RollingBack" {
-        let reason = text(after, "/status/message").strip_prefix("RollingBack: ").unwrap_or("unexplained");
+        let reason = text(after, "/status/message")
+            .strip_prefix("RollingBack: ")
+            .unwrap_or("unexplained");
         if reason.is_empty() || reason.starts_with(';') {
-            found.push(("13", format!("{}: it rolls back and does not say why", book.name)));
+            found.push((
+                "13",
+                format!("{}: it rolls back and does not say why", book.name),
+            ));
         }
     }
 }
@@ -89,14 +105,22 @@ fn advanced(
     let Some(interval) = sight.facts.scrape else {
         return;
     };
-    if text(before, "/status/step/state") == "AwaitingApproval" || in_full(before) || in_full(after) {
+    if text(before, "/status/step/state") == "AwaitingApproval" || in_full(before) || in_full(after)
+    {
         return;
     }
     let outcome = text(before, "/status/verdict/outcome");
     if outcome == "bad" {
-        found.push(("5", format!("{}: it goes on although the verdict is bad", book.name)));
+        found.push((
+            "5",
+            format!("{}: it goes on although the verdict is bad", book.name),
+        ));
     }
-    let Some((set, _)) = book.release.as_ref().and_then(|release| release.candidate_set.as_ref()) else {
+    let Some((set, _)) = book
+        .release
+        .as_ref()
+        .and_then(|release| release.candidate_set.as_ref())
+    else {
         return;
     };
     let limit = interval * 3 + SCRAPING + sight.facts.lag;
@@ -106,14 +130,26 @@ fn advanced(
         .filter(|pod| can_serve(pod) && ready_for(pod, sight.now) > limit)
         .filter(|pod| {
             let address = text(pod, "/status/podIP");
-            scraped.get(address).is_none_or(|at| sight.now.saturating_sub(*at) > limit)
+            scraped
+                .get(address)
+                .is_none_or(|at| sight.now.saturating_sub(*at) > limit)
         })
         .map(|pod| text(pod, "/metadata/name").to_owned())
         .collect();
     if !blind.is_empty() {
-        found.push(("5", format!("{}: it goes on without fresh numbers of {}", book.name, blind.join(", "))));
+        found.push((
+            "5",
+            format!(
+                "{}: it goes on without fresh numbers of {}",
+                book.name,
+                blind.join(", ")
+            ),
+        ));
     }
-    if text(after, "/status/phase") == "HandingOver" && text(after, "/status/verdict/reason").is_empty() && text(before, "/status/verdict/reason").is_empty() {
+    if text(after, "/status/phase") == "HandingOver"
+        && text(after, "/status/verdict/reason").is_empty()
+        && text(before, "/status/verdict/reason").is_empty()
+    {
         found.push(("5", format!("{}: handed over without a verdict", book.name)));
     }
 }
@@ -134,23 +170,41 @@ fn ready_for(pod: &Value, now: Duration) -> Duration {
 fn since_beginning(time: &str) -> Option<Duration> {
     let time: Timestamp = time.parse().ok()?;
     let milliseconds = time.as_millisecond() - BEGINNING * 1000;
-    Some(Duration::from_millis(u64::try_from(milliseconds).unwrap_or(0)))
+    Some(Duration::from_millis(
+        u64::try_from(milliseconds).unwrap_or(0),
+    ))
 }
 
 /// Law 11: what stands there says what it waits for, and no deadline passes without consequence.
 pub fn of_a_state(book: &mut Book, sight: &Sight<'_>, found: &mut Found) {
     let rollout = &book.rollout;
-    if !book.in_phase(&["Preparing", "Progressing", "Warm", "HandingOver", "RollingBack", "RolledBack"]) {
+    if !book.in_phase(&[
+        "Preparing",
+        "Progressing",
+        "Warm",
+        "HandingOver",
+        "RollingBack",
+        "RolledBack",
+    ]) {
         return;
     }
     let waiting = text(rollout, "/status/step/waitingOn");
     if sight.patience.over(book.status_at, STANDS, sight.now) {
         // At rest on a refused or a gated template the message carries the mend.
         if waiting.is_empty() && book.phase != "RolledBack" {
-            found.push(("11", format!("{}: phase {} stands without saying what it waits for", book.name, book.phase)));
+            found.push((
+                "11",
+                format!(
+                    "{}: phase {} stands without saying what it waits for",
+                    book.name, book.phase
+                ),
+            ));
         }
         if !waiting.is_empty() && text(rollout, "/status/step/then").is_empty() {
-            found.push(("11", format!("{}: the wait for {waiting} has no way out", book.name)));
+            found.push((
+                "11",
+                format!("{}: the wait for {waiting} has no way out", book.name),
+            ));
         }
     }
     let until = since_beginning(text(rollout, "/status/step/until"));
@@ -158,6 +212,12 @@ pub fn of_a_state(book: &mut Book, sight: &Sight<'_>, found: &mut Found) {
         && sight.patience.over(until, CONSEQUENCE, sight.now)
         && sight.patience.over(book.status_at, CONSEQUENCE, sight.now)
     {
-        found.push(("11", format!("{}: the deadline of the wait for {waiting} passed without consequence", book.name)));
+        found.push((
+            "11",
+            format!(
+                "{}: the deadline of the wait for {waiting} passed without consequence",
+                book.name
+            ),
+        ));
     }
 }

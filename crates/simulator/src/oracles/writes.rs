@@ -47,7 +47,8 @@ pub fn precondition(issued: &Issued) -> Option<String> {
         let version = tests.contains(&"/metadata/resourceVersion");
         let whole = tests.contains(&"/metadata/uid") && tests.contains(&"/spec/template");
         let empty = entries(body, "").any(|operation| {
-            text(operation, "/path") == "/metadata/resourceVersion" && text(operation, "/value").is_empty()
+            text(operation, "/path") == "/metadata/resourceVersion"
+                && text(operation, "/value").is_empty()
         });
         return (!(version || whole) || empty)
             .then(|| complain("tests nothing"))
@@ -78,7 +79,9 @@ fn resource_of(path: &str) -> &str {
 pub fn touched(change: &Change) -> Option<String> {
     let resource = change.key.resource.as_str();
     let object = change.before.as_deref().or(change.after.as_deref())?;
-    if matches!(resource, "events" | "leases" | "rollouts") || !label(object, "crossfade.dev/rollout-uid").is_empty() {
+    if matches!(resource, "events" | "leases" | "rollouts")
+        || !label(object, "crossfade.dev/rollout-uid").is_empty()
+    {
         return None;
     }
     let complain = |what: String| Some(format!("{:?} of {} {what}", change.verb, change.key));
@@ -87,7 +90,9 @@ pub fn touched(change: &Change) -> Option<String> {
     };
     if change.verb == Verb::Delete {
         let ours_to_end = resource == "replicasets" && size(before) == 0;
-        return (!ours_to_end).then(|| complain("deletes what is not ours".to_owned())).flatten();
+        return (!ours_to_end)
+            .then(|| complain("deletes what is not ours".to_owned()))
+            .flatten();
     }
     let after = change.after.as_deref()?;
     let foreign: Vec<String> = differences(before, after)
@@ -123,12 +128,19 @@ fn allowed(resource: &str, difference: &str) -> bool {
         ],
         _ => &[],
     };
-    always.iter().chain(more).any(|start| difference.starts_with(start))
+    always
+        .iter()
+        .chain(more)
+        .any(|start| difference.starts_with(start))
 }
 
 /// Law 9: a template change of an opted-in Deployment is stored paused, whoever writes it.
 #[must_use]
-pub fn stored_unpaused(change: &Change, model: &Model, books: &BTreeMap<String, Book>) -> Option<String> {
+pub fn stored_unpaused(
+    change: &Change,
+    model: &Model,
+    books: &BTreeMap<String, Book>,
+) -> Option<String> {
     if change.key.resource != "deployments" {
         return None;
     }
@@ -136,7 +148,10 @@ pub fn stored_unpaused(change: &Change, model: &Model, books: &BTreeMap<String, 
     let opted_in = |object: &Value| !annotation(object, "crossfade.dev/strategy").is_empty();
     let changes = at(before, "/spec/template") != at(after, "/spec/template");
     let resumes = flag(before, "/spec/paused") && !flag(after, "/spec/paused");
-    if !(opted_in(before) || opted_in(after)) || flag(after, "/spec/paused") || !(changes || resumes) {
+    if !(opted_in(before) || opted_in(after))
+        || flag(after, "/spec/paused")
+        || !(changes || resumes)
+    {
         return None;
     }
     let uid = text(after, "/metadata/uid");
@@ -150,8 +165,12 @@ pub fn stored_unpaused(change: &Change, model: &Model, books: &BTreeMap<String, 
         return None;
     }
     // Native passage: nothing to protect.
-    let bypass = annotation(before, "crossfade.dev/bypass") != annotation(after, "crossfade.dev/bypass");
-    let phase = books.get(uid).map(|book| book.phase.as_str()).unwrap_or_default();
+    let bypass =
+        annotation(before, "crossfade.dev/bypass") != annotation(after, "crossfade.dev/bypass");
+    let phase = books
+        .get(uid)
+        .map(|book| book.phase.as_str())
+        .unwrap_or_default();
     let down = condition(before, "Available") != "True" || size(before) == 0;
     let moving = active.len() > 1;
     if bypass || down || moving || active.is_empty() && size(after) == 0 {
@@ -161,6 +180,10 @@ pub fn stored_unpaused(change: &Change, model: &Model, books: &BTreeMap<String, 
         "{} by {} stores {} unpaused in phase {phase:?}",
         change.key,
         change.caller.user,
-        if changes { "another template" } else { "a gated template" }
+        if changes {
+            "another template"
+        } else {
+            "a gated template"
+        }
     ))
 }

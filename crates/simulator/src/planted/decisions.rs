@@ -139,7 +139,10 @@ fn no_drain(_: &mut Observed, memory: &mut Memory) {
 }
 
 fn all_ready(seen: &mut Observed, memory: &mut Memory) {
-    let stable = memory.release.as_ref().map(|release| release.stable.uid.clone());
+    let stable = memory
+        .release
+        .as_ref()
+        .map(|release| release.stable.uid.clone());
     for pod in &mut seen.pods {
         if Some(&pod.replica_set) != stable.as_ref() && !pod.deleting {
             pod.ready = true;
@@ -182,24 +185,34 @@ fn no_fence(seen: &mut Observed, _: &mut Memory) {
 
 fn old_template(seen: &mut Observed, memory: &mut Memory) {
     let under_way = matches!(memory.phase, Phase::Progressing | Phase::Warm);
-    let template = seen.parallels.first().map(|parallel| parallel.template.clone());
+    let template = seen
+        .parallels
+        .first()
+        .map(|parallel| parallel.template.clone());
     if let (true, Some(workload), Some(template)) = (under_way, seen.workload.as_mut(), template) {
         workload.template = template;
     }
 }
 
 fn deaf_while_settling(seen: &mut Observed, memory: &mut Memory) {
-    let settling = memory.release.as_ref().is_some_and(|release| {
-        matches!(release.state, StepState::Settling | StepState::Observing)
-    });
-    let abort = seen.rollout.control.as_ref().is_some_and(|control| control.action == Action::Abort);
+    let settling = memory
+        .release
+        .as_ref()
+        .is_some_and(|release| matches!(release.state, StepState::Settling | StepState::Observing));
+    let abort = seen
+        .rollout
+        .control
+        .as_ref()
+        .is_some_and(|control| control.action == Action::Abort);
     if settling && abort {
         seen.rollout.control = None;
     }
 }
 
 fn no_resize(_: &Observed, _: &Memory, decision: &mut Decision) {
-    decision.effects.retain(|effect| effect.name() != "ScaleParallel");
+    decision
+        .effects
+        .retain(|effect| effect.name() != "ScaleParallel");
 }
 
 fn status_first(_: &Observed, _: &Memory, decision: &mut Decision) {
@@ -233,7 +246,9 @@ fn delete_first(seen: &Observed, _: &Memory, decision: &mut Decision) {
     if decision.memory.phase == Phase::RollingBack
         && let Some((target, _)) = the_parallel(seen)
     {
-        decision.effects.insert(0, Effect::DeleteParallel { target });
+        decision
+            .effects
+            .insert(0, Effect::DeleteParallel { target });
     }
 }
 
@@ -242,7 +257,14 @@ fn shrink_first(seen: &Observed, before: &Memory, decision: &mut Decision) {
         && let Some((target, from)) = the_parallel(seen)
         && from > 0
     {
-        decision.effects.insert(0, Effect::ScaleParallel { target, from, to: 0 });
+        decision.effects.insert(
+            0,
+            Effect::ScaleParallel {
+                target,
+                from,
+                to: 0,
+            },
+        );
     }
 }
 
@@ -267,37 +289,64 @@ fn own_sets(seen: &Observed) -> Vec<(Target, usize, u32)> {
 fn park_early(seen: &Observed, _: &Memory, decision: &mut Decision) {
     if decision.memory.phase == Phase::Warm {
         for (target, owner_index, _) in own_sets(seen) {
-            decision.effects.push(Effect::Park { target, owner_index });
+            decision.effects.push(Effect::Park {
+                target,
+                owner_index,
+            });
         }
     }
 }
 
 fn park_active_first(seen: &Observed, _: &Memory, decision: &mut Decision) {
-    if !decision.effects.iter().any(|effect| effect.name() == "Park") {
+    if !decision
+        .effects
+        .iter()
+        .any(|effect| effect.name() == "Park")
+    {
         return;
     }
     decision.effects.retain(|effect| effect.name() != "Park");
-    if let Some((target, owner_index, _)) = own_sets(seen).into_iter().max_by_key(|(_, _, size)| *size) {
-        decision.effects.push(Effect::Park { target, owner_index });
+    if let Some((target, owner_index, _)) =
+        own_sets(seen).into_iter().max_by_key(|(_, _, size)| *size)
+    {
+        decision.effects.push(Effect::Park {
+            target,
+            owner_index,
+        });
     }
 }
 
 fn end_stable(seen: &Observed, _: &Memory, decision: &mut Decision) {
-    let stable = decision.memory.release.as_ref().map(|release| release.stable.uid.clone());
+    let stable = decision
+        .memory
+        .release
+        .as_ref()
+        .map(|release| release.stable.uid.clone());
     if decision.memory.phase == Phase::Warm
         && decision.effects.is_empty()
-        && let Some((target, _, from)) = own_sets(seen).into_iter().find(|(target, ..)| Some(&target.uid) == stable.as_ref())
+        && let Some((target, _, from)) = own_sets(seen)
+            .into_iter()
+            .find(|(target, ..)| Some(&target.uid) == stable.as_ref())
         && from > 0
     {
-        decision.effects.push(Effect::ScaleReplicaSet { target, from, to: 0 });
+        decision.effects.push(Effect::ScaleReplicaSet {
+            target,
+            from,
+            to: 0,
+        });
     }
 }
 
 fn delete_before_transfer(seen: &Observed, _: &Memory, decision: &mut Decision) {
-    if decision.effects.iter().any(|effect| effect.name() == "Transfer")
+    if decision
+        .effects
+        .iter()
+        .any(|effect| effect.name() == "Transfer")
         && let Some((target, _)) = the_parallel(seen)
     {
-        decision.effects.insert(0, Effect::OrphanParallel { target });
+        decision
+            .effects
+            .insert(0, Effect::OrphanParallel { target });
     }
 }
 
@@ -312,7 +361,13 @@ fn transfer_one(_: &Observed, _: &Memory, decision: &mut Decision) {
 fn unpause_first(seen: &Observed, _: &Memory, decision: &mut Decision) {
     let released = decision.memory.phase == Phase::HandingOver
         && decision.effects.iter().any(|effect| {
-            matches!(effect, Effect::Split { to: SplitTo::Released, .. })
+            matches!(
+                effect,
+                Effect::Split {
+                    to: SplitTo::Released,
+                    ..
+                }
+            )
         });
     if released && let Some(workload) = seen.workload.as_ref() {
         decision.effects.insert(
@@ -334,7 +389,9 @@ fn never_unpause(_: &Observed, _: &Memory, decision: &mut Decision) {
 }
 
 fn keep_copy(_: &Observed, _: &Memory, decision: &mut Decision) {
-    decision.effects.retain(|effect| effect.name() != "DropKeptTemplate");
+    decision
+        .effects
+        .retain(|effect| effect.name() != "DropKeptTemplate");
 }
 
 fn no_reason(_: &Observed, _: &Memory, decision: &mut Decision) {
@@ -349,7 +406,11 @@ fn no_message(_: &Observed, _: &Memory, decision: &mut Decision) {
 
 fn spin(seen: &Observed, before: &Memory, decision: &mut Decision) {
     let under_way = matches!(decision.memory.phase, Phase::Progressing | Phase::Warm);
-    if let (true, Some(release), Some(old)) = (under_way, decision.memory.release.as_mut(), before.release.as_ref()) {
+    if let (true, Some(release), Some(old)) = (
+        under_way,
+        decision.memory.release.as_mut(),
+        before.release.as_ref(),
+    ) {
         release.reminded = old.reminded + 1;
     }
     let _ = seen;

@@ -57,7 +57,9 @@ fn is(request: &Tampered, resource: &str) -> bool {
 
 fn drop_tests(request: &mut Tampered, path: &str) {
     if let Some(operations) = request.body.as_array_mut() {
-        operations.retain(|operation| !(text(operation, "/op") == "test" && text(operation, "/path") == path));
+        operations.retain(|operation| {
+            !(text(operation, "/op") == "test" && text(operation, "/path") == path)
+        });
     }
 }
 
@@ -71,7 +73,10 @@ fn no_template(request: &mut Tampered) {
 
 fn no_versions(request: &mut Tampered) {
     if request.method == Method::PATCH
-        && let Some(metadata) = request.body.pointer_mut("/metadata").and_then(Value::as_object_mut)
+        && let Some(metadata) = request
+            .body
+            .pointer_mut("/metadata")
+            .and_then(Value::as_object_mut)
     {
         metadata.remove("resourceVersion");
         metadata.remove("uid");
@@ -88,17 +93,25 @@ fn no_uids(request: &mut Tampered) {
 
 fn keep_mark(request: &mut Tampered) {
     if is(request, "services")
-        && let Some(labels) = request.body.pointer_mut("/metadata/labels").and_then(Value::as_object_mut)
-        && labels.get("crossfade.dev/held-by").is_some_and(Value::is_null)
+        && let Some(labels) = request
+            .body
+            .pointer_mut("/metadata/labels")
+            .and_then(Value::as_object_mut)
+        && labels
+            .get("crossfade.dev/held-by")
+            .is_some_and(Value::is_null)
     {
         labels.remove("crossfade.dev/held-by");
     }
 }
 
 fn keep_managers(request: &mut Tampered) {
-    let restores = request.body.as_array().into_iter().flatten().any(|operation| {
-        text(operation, "/path").starts_with("/metadata/managedFields")
-    });
+    let restores = request
+        .body
+        .as_array()
+        .into_iter()
+        .flatten()
+        .any(|operation| text(operation, "/path").starts_with("/metadata/managedFields"));
     if is(request, "services") && restores {
         request.swallowed = Some(json!({ "kind": "Status", "status": "Success" }));
     }
@@ -106,16 +119,25 @@ fn keep_managers(request: &mut Tampered) {
 
 fn touch_more(request: &mut Tampered) {
     if is(request, "services")
-        && let Some(spec) = request.body.pointer_mut("/spec").and_then(Value::as_object_mut)
+        && let Some(spec) = request
+            .body
+            .pointer_mut("/spec")
+            .and_then(Value::as_object_mut)
     {
         spec.insert("sessionAffinity".to_owned(), json!("ClientIP"));
     }
 }
 
 fn keep_parked(request: &mut Tampered) {
-    let returns = request.body.as_array().into_iter().flatten().any(|operation| {
-        text(operation, "/op") == "remove" && text(operation, "/path").starts_with("/metadata/ownerReferences/")
-    });
+    let returns = request
+        .body
+        .as_array()
+        .into_iter()
+        .flatten()
+        .any(|operation| {
+            text(operation, "/op") == "remove"
+                && text(operation, "/path").starts_with("/metadata/ownerReferences/")
+        });
     if is(request, "replicasets") && returns {
         request.swallowed = Some(json!({ "kind": "Status", "status": "Success" }));
     }

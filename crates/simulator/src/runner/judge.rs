@@ -41,14 +41,18 @@ impl Calm {
 
     /// Adds a violation to a result whose end differs from the calm one.
     pub fn compare(&self, done: &mut Done) {
-        let comparable = scenario::named(&done.scenario).is_some_and(|scenario| scenario.comparable);
+        let comparable =
+            scenario::named(&done.scenario).is_some_and(|scenario| scenario.comparable);
         if !comparable || !done.violations.is_empty() {
             return;
         }
         if let Some(calm) = self.0.get(&done.scenario) {
             let different = differences(calm, &done.ending);
             if !different.is_empty() {
-                let what = format!("it ends otherwise than the calm run: {}", different.join("; "));
+                let what = format!(
+                    "it ends otherwise than the calm run: {}",
+                    different.join("; ")
+                );
                 done.violations.push(("differential".to_owned(), what));
             }
         }

@@ -85,7 +85,9 @@ impl Item {
     pub fn of_seed(seed: u64) -> Self {
         Self {
             seed,
-            faults: Faults::Drawn { without: Vec::new() },
+            faults: Faults::Drawn {
+                without: Vec::new(),
+            },
             ..Self::default()
         }
     }
@@ -119,7 +121,9 @@ impl Item {
             None => drawn_scenario(self.seed),
         };
         let planted = match &self.planted {
-            Some(name) => Some(planted::named(name).ok_or_else(|| format!("no planted bug {name}"))?),
+            Some(name) => {
+                Some(planted::named(name).ok_or_else(|| format!("no planted bug {name}"))?)
+            }
             None => None,
         };
         let mut twice = false;

@@ -15,7 +15,9 @@ pub fn groups(items: Vec<Item>) -> VecDeque<Vec<Item>> {
     let mut groups: VecDeque<Vec<Item>> = VecDeque::new();
     for item in items {
         match groups.back_mut() {
-            Some(group) if group.last().is_some_and(|last| last.place() < item.place()) => group.push(item),
+            Some(group) if group.last().is_some_and(|last| last.place() < item.place()) => {
+                group.push(item)
+            }
             _ => groups.push_back(vec![item]),
         }
     }
@@ -73,7 +75,10 @@ fn worker(items: &[Item], mut each: impl FnMut(Done)) -> (usize, Option<String>)
         each(done);
     }) {
         Ok(()) if answered == items.len() => (answered, None),
-        Ok(()) => (answered, Some("the worker ended without an answer".to_owned())),
+        Ok(()) => (
+            answered,
+            Some("the worker ended without an answer".to_owned()),
+        ),
         Err(error) => (answered, Some(error)),
     }
 }

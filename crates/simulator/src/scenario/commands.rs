@@ -72,7 +72,9 @@ pub const SCENARIOS: &[Scenario] = &[
         Box::pin(async move {
             stage.push("v2").await?;
             stage.until_step(1, "Observing").await?;
-            stage.command(json!({ "action": "abort", "reason": "looks odd" })).await?;
+            stage
+                .command(json!({ "action": "abort", "reason": "looks odd" }))
+                .await?;
             stage.until_rolled_back().await
         })
     }),
@@ -138,7 +140,9 @@ pub const SCENARIOS: &[Scenario] = &[
                 stage.push("v2").await?;
                 stage.until_step(1, "AwaitingApproval").await?;
                 tokio::time::sleep(Duration::from_secs(60)).await;
-                stage.command(json!({ "action": "promote", "step": 1 })).await?;
+                stage
+                    .command(json!({ "action": "promote", "step": 1 }))
+                    .await?;
                 stage.until_promoted("v2").await
             })
         },

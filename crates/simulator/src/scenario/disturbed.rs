@@ -85,7 +85,8 @@ pub const SCENARIOS: &[Scenario] = &[
                 stage
                     .until("three pods serve", |stage| {
                         stage.get("deployments", WEB).is_some_and(|web| {
-                            number(&web, "/status/replicas") == 3 && number(&web, "/status/availableReplicas") == 3
+                            number(&web, "/status/replicas") == 3
+                                && number(&web, "/status/availableReplicas") == 3
                         })
                     })
                     .await?;
@@ -136,7 +137,13 @@ pub const SCENARIOS: &[Scenario] = &[
         script: |stage| {
             Box::pin(async move {
                 stage.push("v2").await?;
-                for metrics in [Metrics::Late, Metrics::Reset, Metrics::Stale, Metrics::ServerError, Metrics::Huge] {
+                for metrics in [
+                    Metrics::Late,
+                    Metrics::Reset,
+                    Metrics::Stale,
+                    Metrics::ServerError,
+                    Metrics::Huge,
+                ] {
                     stage.cluster.metrics("v2", metrics);
                     tokio::time::sleep(Duration::from_secs(5)).await;
                     stage.cluster.metrics("v2", Metrics::Good);
@@ -157,7 +164,9 @@ pub const SCENARIOS: &[Scenario] = &[
                 stage.until_step(2, "Observing").await?;
                 stage.cluster.lose_a_node_of(&image("v2"));
                 stage
-                    .until("it ends", |stage| matches!(stage.phase().as_str(), "Idle" | "RolledBack"))
+                    .until("it ends", |stage| {
+                        matches!(stage.phase().as_str(), "Idle" | "RolledBack")
+                    })
                     .await
             })
         },
@@ -227,12 +236,17 @@ pub const SCENARIOS: &[Scenario] = &[
                 stage.until_step(1, "Observing").await?;
                 let gone = stage
                     .user
-                    .call(crossfade_fakeapi::Call::delete(format!("/api/v1/namespaces/{NAMESPACE}")))
+                    .call(crossfade_fakeapi::Call::delete(format!(
+                        "/api/v1/namespaces/{NAMESPACE}"
+                    )))
                     .await;
                 gone.map_err(|refused| refused.message)?;
                 stage
                     .until("the namespace is gone", |stage| {
-                        stage.api.get(&crossfade_fakeapi::Key::new("namespaces", "", NAMESPACE)).is_none()
+                        stage
+                            .api
+                            .get(&crossfade_fakeapi::Key::new("namespaces", "", NAMESPACE))
+                            .is_none()
                     })
                     .await
             })
@@ -343,13 +357,24 @@ async fn mutator(stage: &Arc<Stage>, user: &str) -> Result<(), String> {
     });
     let path = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations";
     let call = crossfade_fakeapi::Call::json(http::Method::POST, path, configuration);
-    stage.user.call(call).await.map(|_| ()).map_err(|refused| refused.message)
+    stage
+        .user
+        .call(call)
+        .await
+        .map(|_| ())
+        .map_err(|refused| refused.message)
 }
 
 async fn no_mutator(stage: &Arc<Stage>) -> Result<(), String> {
-    let path = format!("/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/{LATE}");
+    let path =
+        format!("/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/{LATE}");
     let call = crossfade_fakeapi::Call::delete(path);
-    stage.user.call(call).await.map(|_| ()).map_err(|refused| refused.message)
+    stage
+        .user
+        .call(call)
+        .await
+        .map(|_| ())
+        .map_err(|refused| refused.message)
 }
 
 /// The alphabet of RFC 4648, section 4.
@@ -366,7 +391,11 @@ fn base64(bytes: &[u8]) -> String {
         for place in 0..4 {
             let letter = (three >> (18 - 6 * place)) & 63;
             let known = place <= part.len();
-            text.push(if known { char::from(*ALPHABET.get(letter).unwrap_or(&b'=')) } else { '=' });
+            text.push(if known {
+                char::from(*ALPHABET.get(letter).unwrap_or(&b'='))
+            } else {
+                '='
+            });
         }
     }
     text
@@ -378,7 +407,13 @@ mod tests {
 
     #[test]
     fn base64_of_the_standard() {
-        for (plain, coded) in [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foobar", "Zm9vYmFy")] {
+        for (plain, coded) in [
+            ("", ""),
+            ("f", "Zg=="),
+            ("fo", "Zm8="),
+            ("foo", "Zm9v"),
+            ("foobar", "Zm9vYmFy"),
+        ] {
             assert_eq!(base64(plain.as_bytes()), coded);
         }
     }

@@ -44,14 +44,21 @@ async fn applied(stage: Arc<Stage>, applies: Applies, manager: &'static str) -> 
         repository.push(in_namespace(app.service(front)));
     }
     repository.push(in_namespace(deployment.clone()));
-    stage.cluster.add(tool(&stage, applies, manager, &repository).run());
+    stage
+        .cluster
+        .add(tool(&stage, applies, manager, &repository).run());
     tokio::time::sleep(Duration::from_secs(5)).await;
     deployment["spec"]["template"]["spec"]["containers"][0]["image"] = json!(image("v2"));
     repository.push(in_namespace(deployment));
     stage.until_promoted("v2").await
 }
 
-fn tool(stage: &Arc<Stage>, applies: Applies, manager: &'static str, repository: &Repository) -> Git {
+fn tool(
+    stage: &Arc<Stage>,
+    applies: Applies,
+    manager: &'static str,
+    repository: &Repository,
+) -> Git {
     Git {
         client: stage.cluster.client("gitops", "argocd/v3"),
         repository: repository.clone(),
@@ -91,7 +98,10 @@ pub const SCENARIOS: &[Scenario] = &[
         script: |stage| {
             Box::pin(async move {
                 let autoscaler = Autoscaler {
-                    client: stage.cluster.client("system:serviceaccount:kube-system:horizontal-pod-autoscaler", "kube-controller-manager/v1.34.4"),
+                    client: stage.cluster.client(
+                        "system:serviceaccount:kube-system:horizontal-pod-autoscaler",
+                        "kube-controller-manager/v1.34.4",
+                    ),
                     deployment: (NAMESPACE.to_owned(), WEB.to_owned()),
                     every: Delay::millis(1_000, 9_000),
                     sizes: 2..=6,
@@ -143,7 +153,9 @@ pub const SCENARIOS: &[Scenario] = &[
             Box::pin(async move {
                 stage.push("v2").await?;
                 stage.until_step(0, "Observing").await?;
-                let mut service = stage.app("v1").service(crate::world::manifests::Front::named("web-late"));
+                let mut service = stage
+                    .app("v1")
+                    .service(crate::world::manifests::Front::named("web-late"));
                 service["metadata"]["labels"] = json!({ "app": "web", "late": "true" });
                 stage.create("services", &service).await?;
                 stage.until_promoted("v2").await
@@ -172,7 +184,9 @@ pub const SCENARIOS: &[Scenario] = &[
                     tokio::time::sleep(Duration::from_secs(3)).await;
                 }
                 stage
-                    .until("it ends", |stage| matches!(stage.phase().as_str(), "Idle" | "RolledBack"))
+                    .until("it ends", |stage| {
+                        matches!(stage.phase().as_str(), "Idle" | "RolledBack")
+                    })
                     .await
             })
         },
@@ -188,7 +202,9 @@ pub const SCENARIOS: &[Scenario] = &[
                 stage.until_step(0, "Observing").await?;
                 for revision in stage.list("controllerrevisions") {
                     let name = crate::json::text(&revision, "/metadata/name").to_owned();
-                    let _ = stage.delete("controllerrevisions", &name, "Background").await;
+                    let _ = stage
+                        .delete("controllerrevisions", &name, "Background")
+                        .await;
                 }
                 stage.until_promoted("v2").await
             })
@@ -212,7 +228,9 @@ pub const SCENARIOS: &[Scenario] = &[
             Box::pin(async move {
                 stage.push("v2").await?;
                 let body = json!([{ "op": "replace", "path": "/spec/template/spec/containers/0/image", "value": image("v9") }]);
-                stage.patch(Patch::Json, "deployments", "plain", &body).await?;
+                stage
+                    .patch(Patch::Json, "deployments", "plain", &body)
+                    .await?;
                 stage
                     .until("the other one is released natively", |stage| {
                         stage.serving().get(&image("v9")) == Some(&2)

@@ -32,7 +32,10 @@ fn setup(draw: &mut Rng) -> Setup {
     let names = ["web", "web-internal", "web-admin"];
     let fronts = names
         .iter()
-        .take(draw.usize(0..=names.len()).max(usize::from(chance(draw, 85))))
+        .take(
+            draw.usize(0..=names.len())
+                .max(usize::from(chance(draw, 85))),
+        )
         .map(|name| Front {
             name,
             publishes_not_ready: chance(draw, 10),
@@ -40,10 +43,19 @@ fn setup(draw: &mut Rng) -> Setup {
         .collect();
     let (surge, unavailable) = one_of(
         draw,
-        &[("25%", "25%"), ("100%", "0%"), ("1", "0"), ("0", "1"), ("50%", "50%")],
+        &[
+            ("25%", "25%"),
+            ("100%", "0%"),
+            ("1", "0"),
+            ("0", "1"),
+            ("50%", "50%"),
+        ],
         ("25%", "25%"),
     );
-    let amount = |text: &str| text.parse::<u32>().map_or_else(|_| json!(text), |count| json!(count));
+    let amount = |text: &str| {
+        text.parse::<u32>()
+            .map_or_else(|_| json!(text), |count| json!(count))
+    };
     let app = App {
         fronts,
         max_surge: amount(surge),
@@ -87,8 +99,10 @@ fn drawn_plan(draw: &mut Rng) -> Value {
         plan["analysis"] = json!({ "source": "none" });
     } else {
         plan["analysis"]["minRequests"] = json!(one_of(draw, &[0, 20, 100], 20));
-        plan["analysis"]["noData"] = json!({ "limit": "2m", "then": one_of(draw, &["rollback", "stay"], "rollback") });
-        plan["analysis"]["inconclusive"] = json!(one_of(draw, &["advance", "hold", "rollback"], "advance"));
+        plan["analysis"]["noData"] =
+            json!({ "limit": "2m", "then": one_of(draw, &["rollback", "stay"], "rollback") });
+        plan["analysis"]["inconclusive"] =
+            json!(one_of(draw, &["advance", "hold", "rollback"], "advance"));
     }
     if chance(draw, 30) {
         plan["traffic"] = json!({ "settle": { "floor": "2s" }, "drain": { "atLeast": "7s" } });
@@ -110,7 +124,9 @@ async fn script(stage: Arc<Stage>) -> Result<(), String> {
         };
         let pushed = tokio::time::timeout(Duration::from_secs(300), stage.push(tag)).await;
         if let Ok(Err(refused)) = pushed {
-            stage.trace.line(&format_args!("the push is refused: {refused}"));
+            stage
+                .trace
+                .line(&format_args!("the push is refused: {refused}"));
         }
         let mut deeds = deeds;
         deeds.sort_unstable();
@@ -122,7 +138,9 @@ async fn script(stage: Arc<Stage>) -> Result<(), String> {
         let patience = lock(&stage.draw).u64(20..200);
         let _ = tokio::time::timeout(
             Duration::from_secs(patience),
-            stage.until("it ends", |stage| matches!(stage.phase().as_str(), "Idle" | "RolledBack")),
+            stage.until("it ends", |stage| {
+                matches!(stage.phase().as_str(), "Idle" | "RolledBack")
+            }),
         )
         .await;
     }
@@ -136,7 +154,10 @@ fn foreign(stage: &Arc<Stage>) {
     let random = stage.cluster.actors().random("foreign");
     if drawn < 15 {
         let autoscaler = Autoscaler {
-            client: stage.cluster.client("system:serviceaccount:kube-system:horizontal-pod-autoscaler", "kube-controller-manager/v1.34.4"),
+            client: stage.cluster.client(
+                "system:serviceaccount:kube-system:horizontal-pod-autoscaler",
+                "kube-controller-manager/v1.34.4",
+            ),
             deployment: (NAMESPACE.to_owned(), WEB.to_owned()),
             every: Delay::millis(2_000, 20_000),
             sizes: 1..=7,
@@ -174,11 +195,23 @@ fn manner(stage: &Arc<Stage>, tag: &str, draw: &mut Rng) {
             stage.errors(tag, percent);
             usual
         }
-        65..=69 => Manner { fate: Fate::CrashLoop(Duration::from_millis(800)), ..usual },
-        70..=73 => Manner { fate: Fate::ImagePullBackOff, ..usual },
-        74..=77 => Manner { fate: Fate::NeverReady, ..usual },
+        65..=69 => Manner {
+            fate: Fate::CrashLoop(Duration::from_millis(800)),
+            ..usual
+        },
+        70..=73 => Manner {
+            fate: Fate::ImagePullBackOff,
+            ..usual
+        },
+        74..=77 => Manner {
+            fate: Fate::NeverReady,
+            ..usual
+        },
         78..=83 => Manner {
-            crash: Some(Crash { after: Duration::from_secs(draw.u64(3..30)), times: draw.u32(1..4) }),
+            crash: Some(Crash {
+                after: Duration::from_secs(draw.u64(3..30)),
+                times: draw.u32(1..4),
+            }),
             ..usual
         },
         84..=90 => Manner {
@@ -193,7 +226,14 @@ fn manner(stage: &Arc<Stage>, tag: &str, draw: &mut Rng) {
         _ => {
             let metrics = one_of(
                 draw,
-                &[Metrics::Missing, Metrics::Late, Metrics::NotANumber, Metrics::Reset, Metrics::Stale, Metrics::ServerError],
+                &[
+                    Metrics::Missing,
+                    Metrics::Late,
+                    Metrics::NotANumber,
+                    Metrics::Reset,
+                    Metrics::Stale,
+                    Metrics::ServerError,
+                ],
                 Metrics::Missing,
             );
             stage.cluster.metrics(tag, metrics);
@@ -231,14 +271,20 @@ async fn deed(stage: &Arc<Stage>, what: u32) {
         67..=76 => {
             let pods = stage.list("pods");
             if let Some(pod) = pods.get(number % pods.len().max(1)) {
-                let _ = stage.delete("pods", text(pod, "/metadata/name"), "Background").await;
+                let _ = stage
+                    .delete("pods", text(pod, "/metadata/name"), "Background")
+                    .await;
             }
         }
         77..=80 => {
-            let _ = stage.patch_once("deployments", WEB, &json!({ "spec": { "paused": null } })).await;
+            let _ = stage
+                .patch_once("deployments", WEB, &json!({ "spec": { "paused": null } }))
+                .await;
         }
         81..=84 => {
-            let _ = stage.patch_once("deployments", WEB, &json!({ "spec": { "paused": true } })).await;
+            let _ = stage
+                .patch_once("deployments", WEB, &json!({ "spec": { "paused": true } }))
+                .await;
         }
         85..=88 => {
             let nodes = stage.cluster.actors().nodes.all();
@@ -248,20 +294,44 @@ async fn deed(stage: &Arc<Stage>, what: u32) {
         }
         89..=92 => {
             if let Some(parallel) = stage.parallel() {
-                let _ = stage.delete("deployments", text(&parallel, "/metadata/name"), "Background").await;
+                let _ = stage
+                    .delete(
+                        "deployments",
+                        text(&parallel, "/metadata/name"),
+                        "Background",
+                    )
+                    .await;
             }
         }
         93..=95 => {
-            let propagation = if number < 50 { "Background" } else { "Foreground" };
+            let propagation = if number < 50 {
+                "Background"
+            } else {
+                "Foreground"
+            };
             let _ = stage.delete("deployments", WEB, propagation).await;
-            let _ = tokio::time::timeout(Duration::from_secs(60), stage.until("the Deployment is gone", |stage| stage.get("deployments", WEB).is_none())).await;
-            let _ = stage.create("deployments", &stage.app("v6").deployment()).await;
+            let _ = tokio::time::timeout(
+                Duration::from_secs(60),
+                stage.until("the Deployment is gone", |stage| {
+                    stage.get("deployments", WEB).is_none()
+                }),
+            )
+            .await;
+            let _ = stage
+                .create("deployments", &stage.app("v6").deployment())
+                .await;
         }
         96..=97 => {
             let _ = stage.delete("rollouts", WEB, "Background").await;
         }
         _ => {
-            let _ = stage.patch_once("deployments", WEB, &json!({ "metadata": { "labels": { "team": "shop" } } })).await;
+            let _ = stage
+                .patch_once(
+                    "deployments",
+                    WEB,
+                    &json!({ "metadata": { "labels": { "team": "shop" } } }),
+                )
+                .await;
         }
     }
 }
@@ -274,7 +344,10 @@ async fn heal(stage: &Arc<Stage>) {
     stage.cluster.actors().metrics.heal();
     stage.cluster.quota(None);
     tokio::time::sleep(Duration::from_secs(30)).await;
-    if stage.get("deployments", WEB).is_some_and(|web| crate::json::number(&web, "/spec/replicas") == 0) {
+    if stage
+        .get("deployments", WEB)
+        .is_some_and(|web| crate::json::number(&web, "/spec/replicas") == 0)
+    {
         let _ = tokio::time::timeout(Duration::from_secs(60), stage.scale(2)).await;
     }
 }

@@ -24,7 +24,11 @@ const PROMOTES: Scenario = Scenario {
 
 /// Beside a calm release of v2: what the setup differs in.
 const fn promotes(name: &'static str, setup: fn(&mut fastrand::Rng) -> Setup) -> Scenario {
-    Scenario { name, setup, ..PROMOTES }
+    Scenario {
+        name,
+        setup,
+        ..PROMOTES
+    }
 }
 
 /// A version that cannot become ready is taken back.

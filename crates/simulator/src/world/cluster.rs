@@ -9,9 +9,7 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use super::install::NAMESPACE;
-use crate::actors::{
-    self, Client, Delay, Fate, Manner, Running, Settings, Stop, Target, Telling,
-};
+use crate::actors::{self, Client, Delay, Fate, Manner, Running, Settings, Stop, Target, Telling};
 use crate::json::text;
 use crate::oracles::Oracles;
 use crate::ports::WorldClock;

@@ -61,12 +61,16 @@ pub async fn installed(installation: &Installation) -> Result<Snapshot, String> 
         history: 1000,
     });
     let administrator = administrator();
-    let namespace = json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": NAMESPACE } });
+    let namespace =
+        json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": NAMESPACE } });
     let all = std::iter::once(namespace).chain(objects(installation));
     for object in all {
         let path = collection(&object).ok_or_else(|| format!("nothing is known of {object}"))?;
         let reply = api
-            .call(&administrator, Call::json(Method::POST, path.clone(), object))
+            .call(
+                &administrator,
+                Call::json(Method::POST, path.clone(), object),
+            )
             .await;
         if !reply.is_success() {
             return Err(format!("POST {path}: {} {}", reply.status, reply.body));

@@ -92,20 +92,33 @@ impl Stage {
     ///
     /// # Errors
     /// The refusal.
-    pub async fn patch(&self, how: Patch, resource: &str, name: &str, body: &Value) -> Result<Value, String> {
+    pub async fn patch(
+        &self,
+        how: Patch,
+        resource: &str,
+        name: &str,
+        body: &Value,
+    ) -> Result<Value, String> {
         let query: &[(&str, &str)] = match how {
             Patch::Apply | Patch::ApplyForced => &[("fieldManager", "kubectl")],
             Patch::Json | Patch::Merge => &[],
         };
         let began = tokio::time::Instant::now();
         loop {
-            match self.user.patch(how, &Self::path(resource, name), query, body.clone()).await {
+            match self
+                .user
+                .patch(how, &Self::path(resource, name), query, body.clone())
+                .await
+            {
                 Ok(object) => return Ok(object),
                 Err(refused) if passes(&refused) && began.elapsed() < SOON => {
                     tokio::time::sleep(AGAIN).await;
                 }
                 Err(refused) => {
-                    return Err(format!("PATCH {resource} {name}: {} {}", refused.status, refused.message));
+                    return Err(format!(
+                        "PATCH {resource} {name}: {} {}",
+                        refused.status, refused.message
+                    ));
                 }
             }
         }
@@ -115,7 +128,12 @@ impl Stage {
     ///
     /// # Errors
     /// The refusal.
-    pub async fn patch_once(&self, resource: &str, name: &str, body: &Value) -> Result<Value, Refused> {
+    pub async fn patch_once(
+        &self,
+        resource: &str,
+        name: &str,
+        body: &Value,
+    ) -> Result<Value, Refused> {
         self.user
             .patch(Patch::Merge, &Self::path(resource, name), &[], body.clone())
             .await
@@ -134,7 +152,10 @@ impl Stage {
                     tokio::time::sleep(AGAIN).await;
                 }
                 Err(refused) => {
-                    return Err(format!("POST {resource}: {} {}", refused.status, refused.message));
+                    return Err(format!(
+                        "POST {resource}: {} {}",
+                        refused.status, refused.message
+                    ));
                 }
             }
         }
@@ -144,9 +165,19 @@ impl Stage {
     ///
     /// # Errors
     /// The refusal.
-    pub async fn delete(&self, resource: &str, name: &str, propagation: &str) -> Result<(), Refused> {
+    pub async fn delete(
+        &self,
+        resource: &str,
+        name: &str,
+        propagation: &str,
+    ) -> Result<(), Refused> {
         self.user
-            .delete(resource, NAMESPACE, name, json!({ "propagationPolicy": propagation }))
+            .delete(
+                resource,
+                NAMESPACE,
+                name,
+                json!({ "propagationPolicy": propagation }),
+            )
             .await
             .map(|_| ())
     }
@@ -170,7 +201,8 @@ impl Stage {
     /// # Errors
     /// What did not come about.
     pub async fn deploy(&self) -> Result<(), String> {
-        self.create("rolloutpolicies", &policy(&self.setup.plan)).await?;
+        self.create("rolloutpolicies", &policy(&self.setup.plan))
+            .await?;
         for app in &self.setup.apps {
             for front in &app.fronts {
                 self.place("services", &app.service(*front)).await?;
@@ -190,7 +222,12 @@ impl Stage {
         let services = self.list("services");
         *lock(&self.before) = services
             .iter()
-            .map(|service| (text(service, "/metadata/name").to_owned(), service.as_ref().clone()))
+            .map(|service| {
+                (
+                    text(service, "/metadata/name").to_owned(),
+                    service.as_ref().clone(),
+                )
+            })
             .collect();
         Ok(())
     }
@@ -201,20 +238,31 @@ impl Stage {
     /// The refusal.
     pub async fn push(&self, tag: &str) -> Result<(), String> {
         self.trace.line(&format_args!("user pushes {tag}"));
-        let body = json!({ "spec": { "template": { "spec": { "containers": [self.container(tag)] } } } });
-        self.patch(Patch::Merge, "deployments", WEB, &body).await.map(|_| ())
+        let body =
+            json!({ "spec": { "template": { "spec": { "containers": [self.container(tag)] } } } });
+        self.patch(Patch::Merge, "deployments", WEB, &body)
+            .await
+            .map(|_| ())
     }
 
     fn container(&self, tag: &str) -> Value {
         // A merge patch replaces lists whole.
         let app = self.app(tag);
-        app.template().pointer("/spec/containers/0").cloned().unwrap_or_default()
+        app.template()
+            .pointer("/spec/containers/0")
+            .cloned()
+            .unwrap_or_default()
     }
 
     /// The first app with this version.
     #[must_use]
     pub fn app(&self, tag: &str) -> App {
-        let mut app = self.setup.apps.first().cloned().unwrap_or_else(|| App::new(4));
+        let mut app = self
+            .setup
+            .apps
+            .first()
+            .cloned()
+            .unwrap_or_else(|| App::new(4));
         app.image = image(tag);
         app
     }
@@ -222,7 +270,11 @@ impl Stage {
     /// The Services of the first app.
     #[must_use]
     pub fn fronts(&self) -> Vec<Front> {
-        self.setup.apps.first().map(|app| app.fronts.clone()).unwrap_or_default()
+        self.setup
+            .apps
+            .first()
+            .map(|app| app.fronts.clone())
+            .unwrap_or_default()
     }
 
     /// Scales by `/scale`, as an autoscaler or `kubectl scale` does.
@@ -235,12 +287,18 @@ impl Stage {
         let path = path("deployments", NAMESPACE, WEB, "scale");
         let began = tokio::time::Instant::now();
         loop {
-            match self.user.patch(Patch::Merge, &path, &[], body.clone()).await {
+            match self
+                .user
+                .patch(Patch::Merge, &path, &[], body.clone())
+                .await
+            {
                 Ok(_) => return Ok(()),
                 Err(refused) if passes(&refused) && began.elapsed() < SOON => {
                     tokio::time::sleep(AGAIN).await;
                 }
-                Err(refused) => return Err(format!("scale: {} {}", refused.status, refused.message)),
+                Err(refused) => {
+                    return Err(format!("scale: {} {}", refused.status, refused.message));
+                }
             }
         }
     }
@@ -260,7 +318,9 @@ impl Stage {
         }
         // The whole field: what an earlier command said must not stay beside it.
         let body = json!([{ "op": "add", "path": "/spec/control", "value": control }]);
-        self.patch(Patch::Json, "rollouts", WEB, &body).await.map(|_| ())
+        self.patch(Patch::Json, "rollouts", WEB, &body)
+            .await
+            .map(|_| ())
     }
 
     /// The Rollout.
@@ -308,7 +368,8 @@ impl Stage {
     /// # Errors
     /// When it does not come.
     pub async fn until_phase(&self, phase: &str) -> Result<(), String> {
-        self.until(&format!("phase {phase}"), |stage| stage.phase() == phase).await
+        self.until(&format!("phase {phase}"), |stage| stage.phase() == phase)
+            .await
     }
 
     /// Waits for a step, counted from 0, in a state such as `Observing`.
@@ -318,7 +379,8 @@ impl Stage {
     pub async fn until_step(&self, index: i64, state: &str) -> Result<(), String> {
         self.until(&format!("step {index} {state}"), |stage| {
             let rollout = stage.rollout();
-            number(&rollout, "/status/step/index") == index && text(&rollout, "/status/step/state") == state
+            number(&rollout, "/status/step/index") == index
+                && text(&rollout, "/status/step/state") == state
         })
         .await
     }
@@ -367,7 +429,9 @@ impl Stage {
         let mut count = BTreeMap::new();
         for pod in self.list("pods") {
             if can_serve(&pod) {
-                *count.entry(text(&pod, "/spec/containers/0/image").to_owned()).or_default() += 1;
+                *count
+                    .entry(text(&pod, "/spec/containers/0/image").to_owned())
+                    .or_default() += 1;
             }
         }
         count
@@ -401,7 +465,10 @@ impl Stage {
             End::AnyRest => return wrong,
         };
         if phase != wanted {
-            wrong.push(format!("phase {phase} instead of {wanted}: {}", text(&self.rollout(), "/status/message")));
+            wrong.push(format!(
+                "phase {phase} instead of {wanted}: {}",
+                text(&self.rollout(), "/status/message")
+            ));
         }
         let Some(web) = self.get("deployments", WEB) else {
             wrong.push("the Deployment is gone".to_owned());
@@ -410,7 +477,9 @@ impl Stage {
         let replicas = usize::try_from(size(&web)).unwrap_or(0);
         let serving = self.serving();
         if serving.get(&image(tag)).copied().unwrap_or(0) < replicas || serving.len() != 1 {
-            wrong.push(format!("serving {serving:?} instead of {replicas} of {tag}"));
+            wrong.push(format!(
+                "serving {serving:?} instead of {replicas} of {tag}"
+            ));
         }
         if crate::json::flag(&web, "/spec/paused") != paused {
             wrong.push(format!("paused is {}", !paused));
@@ -430,7 +499,10 @@ impl Stage {
             };
             let (mut service, mut now) = (service.clone(), now.as_ref().clone());
             for object in [&mut service, &mut now] {
-                if let Some(map) = object.pointer_mut("/metadata").and_then(Value::as_object_mut) {
+                if let Some(map) = object
+                    .pointer_mut("/metadata")
+                    .and_then(Value::as_object_mut)
+                {
                     map.remove("resourceVersion");
                 }
             }
@@ -450,8 +522,12 @@ impl Stage {
             .iter()
             .filter(|set| !deleting(set))
             .map(|set| {
-                let revision = annotation(set, "deployment.kubernetes.io/revision").parse().unwrap_or(0);
-                let image = entries(set, "/spec/template/spec/containers").next().map_or("", |container| text(container, "/image"));
+                let revision = annotation(set, "deployment.kubernetes.io/revision")
+                    .parse()
+                    .unwrap_or(0);
+                let image = entries(set, "/spec/template/spec/containers")
+                    .next()
+                    .map_or("", |container| text(container, "/image"));
                 (revision, image.to_owned())
             })
             .collect()
