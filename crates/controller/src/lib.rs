@@ -13,6 +13,7 @@ pub mod feed;
 pub mod health;
 pub mod identity;
 pub mod lease;
+mod leftovers;
 pub mod metrics;
 pub mod observe;
 pub mod outbound;

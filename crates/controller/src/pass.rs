@@ -17,6 +17,7 @@ use tokio::time::Instant;
 use crate::compile::Names;
 use crate::context::Context;
 use crate::error::{Class, Failure, delay};
+use crate::leftovers;
 use crate::lock;
 use crate::observe::read::{deleting, label, text};
 use crate::observe::{self, Extras, services};
@@ -94,6 +95,9 @@ async fn attempt(
     key: &Key,
     state: &Arc<KeyState>,
 ) -> Result<Next, Failure> {
+    if key.name.is_empty() {
+        return give_leftovers_back(context, key, state).await;
+    }
     let Some(rollout) = context.always.rollouts.get(&key.namespace, &key.name) else {
         state.close_release();
         return adopt(context, key, state).await;
@@ -127,6 +131,7 @@ async fn attempt(
     let mut extras = Extras {
         installation: context.settings.installation.clone(),
         foreign: foreign(context, key, state, &snapshot).await?,
+        departed: departed(context, key, &snapshot, &memory).await?,
         fresh_candidate: context.ports.ids.candidate(),
         ..Extras::default()
     };
@@ -364,6 +369,39 @@ async fn foreign(
     Ok(found)
 }
 
+/// Holders of Services here that exist no more; the workload itself and its former life are the planner's.
+async fn departed(
+    context: &Context,
+    key: &Key,
+    snapshot: &Snapshot,
+    memory: &Memory,
+) -> Result<BTreeSet<String>, Failure> {
+    let uid = snapshot
+        .workload
+        .as_deref()
+        .map_or("", |workload| text(workload, "/metadata/uid"));
+    leftovers::departed(
+        &context.wire,
+        &key.namespace,
+        &snapshot.services,
+        &[uid, &memory.workload_uid],
+    )
+    .await
+}
+
+/// Nobody is left who remembers: what the namespace's Services still carry is given back.
+async fn give_leftovers_back(
+    context: &Arc<Context>,
+    key: &Key,
+    state: &Arc<KeyState>,
+) -> Result<Next, Failure> {
+    if leftovers::give_back(context, state, &key.namespace).await? {
+        return Ok(Next::Now);
+    }
+    context.states.forget(key);
+    Ok(Next::At(None))
+}
+
 fn annotations(workload: Option<&Value>) -> BTreeMap<String, String> {
     workload
         .and_then(|object| object.pointer("/metadata/annotations"))
@@ -445,8 +483,7 @@ async fn adopt(context: &Arc<Context>, key: &Key, state: &Arc<KeyState>) -> Resu
         .get(&key.namespace, &key.name)
         .is_none()
     {
-        context.states.forget(key);
-        return Ok(Next::At(None));
+        return give_leftovers_back(context, key, state).await;
     }
     // Read live: a Rollout owned by a Deployment that is gone would be collected at once.
     let Some(workload) = context
@@ -459,9 +496,11 @@ async fn adopt(context: &Arc<Context>, key: &Key, state: &Arc<KeyState>) -> Resu
     else {
         return Ok(Next::At(None));
     };
-    if deleting(&workload) || !label(&workload, crossfade_api::annotations::ROLLOUT_UID).is_empty()
-    {
+    if !label(&workload, crossfade_api::annotations::ROLLOUT_UID).is_empty() {
         return Ok(Next::At(None));
+    }
+    if deleting(&workload) {
+        return give_leftovers_back(context, key, state).await;
     }
     let request = WireRequest {
         method: Method::POST,

@@ -13,6 +13,7 @@ use crate::context::Context;
 use crate::events::Events;
 use crate::health::Health;
 use crate::lease::Leadership;
+use crate::leftovers;
 use crate::metrics::Metrics;
 use crate::pass::pass;
 use crate::ports::Ports;
@@ -135,6 +136,9 @@ async fn lead(
             }
             _ => context.queue.wake(&key, rest),
         }
+    }
+    for key in leftovers::keys(context.settings.namespaces.as_deref()) {
+        context.queue.wake(&key, rest);
     }
     let (halt, halted) = watch::channel(false);
     let shared = Arc::clone(context);

@@ -259,7 +259,9 @@ pub mod path {
     }
 
     fn join(group: &str, namespace: &str, plural: &str, name: &str) -> String {
-        if name.is_empty() {
+        if namespace.is_empty() {
+            format!("{group}/{plural}")
+        } else if name.is_empty() {
             format!("{group}/namespaces/{namespace}/{plural}")
         } else {
             format!("{group}/namespaces/{namespace}/{plural}/{name}")

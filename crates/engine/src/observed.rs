@@ -204,6 +204,9 @@ pub struct Service {
     pub held: bool,
     /// Carries our mark for another workload: that uid.
     pub held_by_other: Option<String>,
+    /// The workload whose mark it carries exists no more: what was left of its release on this Service
+    /// belongs to nobody and is given back by whoever finds it.
+    pub holder_gone: bool,
     /// Its own selector (without our key) selects the pods of the workload's template.
     pub selects_workload: bool,
     /// managedFields without an entry of ours; `None` when there is one, so that what was there

@@ -65,6 +65,15 @@ impl<'a> Pass<'a> {
         if self.memory.workload_uid != workload.uid && !self.new_life(workload) {
             return;
         }
+        if !self.give_leftovers_back() {
+            self.wait(
+                WaitingOn::Observed,
+                "Services to be given back that the release of a deleted Deployment left pinned",
+                None,
+                "then this one is looked at",
+            );
+            return;
+        }
         if self.unpin_before_all(workload) {
             return;
         }
@@ -112,7 +121,7 @@ impl<'a> Pass<'a> {
 
     /// Nothing of that name: whatever still carries our mark gets it taken off.
     fn workload_gone(&mut self) {
-        if !self.give_back(true, true) {
+        if !self.give_all_back() {
             self.wait(
                 WaitingOn::Observed,
                 "the Services to be given back",
@@ -174,7 +183,7 @@ impl<'a> Pass<'a> {
             workload.uid.clone_into(&mut self.memory.workload_uid);
             return true;
         }
-        if !self.give_back(true, true) {
+        if !self.give_all_back() {
             self.wait(
                 WaitingOn::Observed,
                 "the Services of the deleted Deployment to be given back",
@@ -235,7 +244,7 @@ impl<'a> Pass<'a> {
             );
         }
         self.effects_first = true;
-        self.give_back(false, true);
+        self.give_ours_back_at_once();
         self.wait(
             WaitingOn::Observed,
             "the Services to be unpinned, because the Deployment is not paused",

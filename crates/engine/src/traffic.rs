@@ -110,24 +110,38 @@ impl<'a> Pass<'a> {
 
     /// Gives the Services of this release back. Returns whether nothing was left to write.
     pub(crate) fn release_services(&mut self) -> bool {
-        self.give_back(false, false)
+        self.give_back(false, |pass, service| pass.is_ours(service))
     }
 
-    /// Gives Services back: those of this workload and, with `leftovers`, those marked for a former one
-    /// that memory names. `at_once`: no fence holds it up, because what is pinned may serve nobody.
-    /// Returns whether nothing was left to write.
-    pub(crate) fn give_back(&mut self, leftovers: bool, at_once: bool) -> bool {
-        let former = self.memory.workload_uid.clone();
+    /// The same past the fence: an unpaused workload and a pin must not coexist.
+    pub(crate) fn give_ours_back_at_once(&mut self) -> bool {
+        self.give_back(true, |pass, service| pass.is_ours(service))
+    }
+
+    /// Gives back the Services of this workload, of its former life, and those that nobody holds any
+    /// more. No fence holds that up, because what is pinned may serve nobody. Returns whether nothing
+    /// was left to write.
+    pub(crate) fn give_all_back(&mut self) -> bool {
+        self.give_back(true, |pass, service| {
+            let former = &pass.memory.workload_uid;
+            pass.is_ours(service)
+                || service.holder_gone
+                || (!former.is_empty() && service.held_by_other.as_ref() == Some(former))
+        })
+    }
+
+    /// Gives back the Services whose mark names a workload that is gone: its Rollout and all memory
+    /// went with it, so that nobody else will. Returns whether nothing was left to write.
+    pub(crate) fn give_leftovers_back(&mut self) -> bool {
+        self.give_back(true, |_, service| service.holder_gone)
+    }
+
+    fn give_back(&mut self, at_once: bool, whose: impl Fn(&Self, &Service) -> bool) -> bool {
         let services: Vec<ServiceWrite> = self
             .seen
             .services
             .iter()
-            .filter(|service| {
-                self.is_ours(service)
-                    || (leftovers
-                        && !former.is_empty()
-                        && service.held_by_other.as_deref() == Some(&former))
-            })
+            .filter(|service| whose(self, service))
             .map(|service| self.service_write(service))
             .collect();
         if services.is_empty() {

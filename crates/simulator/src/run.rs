@@ -62,8 +62,11 @@ pub struct Outcome {
 
 /// How long a world may take to converge after the last fault.
 const CONVERGED: Duration = Duration::from_secs(2 * 3600);
-/// Nothing is written by the controller for so long: it is at rest.
-const AT_REST: Duration = Duration::from_secs(20);
+/// Nothing is written by the controller for so long: it is at rest. Numbers in the status may follow a
+/// minute after what they are about.
+const AT_REST: Duration = Duration::from_secs(65);
+/// The same for a release that waits for a person: it tells its numbers once a minute.
+const WAITING: Duration = Duration::from_secs(20);
 /// Longest lag of watches beside those that are held.
 const LAG: Duration = Duration::from_millis(1500);
 
@@ -396,18 +399,24 @@ async fn play(world: &World, stage: &Arc<Stage>, doors: &Arc<Doors>) {
     converge(world, stage, doors).await;
 }
 
-/// Whether a phase can last.
+/// Whether there is no release under way.
+fn at_rest(stage: &Stage) -> bool {
+    matches!(stage.phase().as_str(), "" | "Idle" | "RolledBack")
+}
+
+/// Whether a phase can last: at rest, or waiting without a deadline for what only a person can do.
 fn lasting(stage: &Stage) -> bool {
     let rollout = stage.rollout();
-    let phase = stage.phase();
-    let step = |pointer: &str| crate::json::text(&rollout, pointer).to_owned();
-    matches!(phase.as_str(), "" | "Idle" | "RolledBack")
-        || matches!(
-            step("/status/step/state").as_str(),
-            "AwaitingApproval" | "Paused"
-        )
-        || step("/status/step/then").contains("person")
-        || step("/status/step/then").contains("abort")
+    let waits_for_ever = rollout
+        .pointer("/status/step/until")
+        .is_none_or(serde_json::Value::is_null);
+    let then = crate::json::text(&rollout, "/status/step/then");
+    let for_a_person = matches!(
+        crate::json::text(&rollout, "/status/step/state"),
+        "AwaitingApproval" | "Paused"
+    ) || then.contains("person")
+        || then.contains("abort");
+    at_rest(stage) || (waits_for_ever && for_a_person)
 }
 
 async fn converge(world: &World, stage: &Arc<Stage>, doors: &Arc<Doors>) {
@@ -420,7 +429,8 @@ async fn converge(world: &World, stage: &Arc<Stage>, doors: &Arc<Doors>) {
         if now != writes {
             (writes, since) = (now, Instant::now());
         }
-        if since.elapsed() >= AT_REST && lasting(stage) {
+        let quiet = if at_rest(stage) { AT_REST } else { WAITING };
+        if since.elapsed() >= quiet && lasting(stage) {
             break;
         }
         if began.elapsed() > CONVERGED {
@@ -448,7 +458,7 @@ async fn converge(world: &World, stage: &Arc<Stage>, doors: &Arc<Doors>) {
     let before = doors.schedule.counts().writes;
     tokio::time::sleep(world.quiet).await;
     let written = doors.schedule.counts().writes - before;
-    let at_rest = matches!(stage.phase().as_str(), "" | "Idle" | "RolledBack");
+    let at_rest = at_rest(stage);
     // A stay that waits for a person may tell its numbers once a minute, and reminds hourly.
     let allowed = if at_rest {
         0
@@ -469,7 +479,7 @@ fn judge(world: &World, stage: &Arc<Stage>, doors: &Arc<Doors>) {
     for wrong in stage.wrong_end(world.scenario.end) {
         oracles.report("end", wrong);
     }
-    let at_rest = matches!(stage.phase().as_str(), "" | "Idle" | "RolledBack");
+    let at_rest = at_rest(stage);
     if at_rest {
         for left in oracles.leftovers(NAMESPACE) {
             oracles.report("8", left);

@@ -6,7 +6,7 @@ pub mod read;
 pub mod services;
 pub mod workload;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crossfade_api::RolloutSpec;
@@ -27,6 +27,8 @@ pub struct Extras {
     pub installation: String,
     /// By Service uid: pods of others that it also selects, in words.
     pub foreign: BTreeMap<String, String>,
+    /// uids that Services here are marked with and no Deployment has.
+    pub departed: BTreeSet<String>,
     pub ticks: Vec<Tick>,
     pub feed: Option<Feed>,
     pub fenced_until: Option<Timestamp>,
@@ -99,6 +101,7 @@ pub fn observe(
             .as_ref()
             .and_then(|traffic| traffic.service.as_deref()),
         foreign: &extras.foreign,
+        departed: &extras.departed,
     });
     Observed {
         rollout: RolloutSeen {

@@ -26,6 +26,8 @@ pub struct Look<'a> {
     /// The Service the Rollout names.
     pub named: Option<&'a str>,
     pub foreign: &'a BTreeMap<String, String>,
+    /// uids in marks of which no workload is left.
+    pub departed: &'a BTreeSet<String>,
 }
 
 fn labels(template: &Value) -> Map<String, Value> {
@@ -70,7 +72,11 @@ pub fn services(look: &Look<'_>) -> Vec<Service> {
             .any(|labels| service::selects(&read.selector, labels));
         let name = text(object, "/metadata/name");
         let named = look.named == Some(name);
-        if !(selects_candidate || selects_stable || read.held || named)
+        let holder_gone = read
+            .held_by_other
+            .as_ref()
+            .is_some_and(|uid| look.departed.contains(uid));
+        if !(selects_candidate || selects_stable || read.held || named || holder_gone)
             || read.external_name && !named
         {
             continue;
@@ -94,6 +100,7 @@ pub fn services(look: &Look<'_>) -> Vec<Service> {
             pinned_to: read.pinned_to,
             held: read.held,
             held_by_other: read.held_by_other,
+            holder_gone,
             foreign_managed_fields: read.foreign_managed_fields,
             refusal,
             ready_endpoints,

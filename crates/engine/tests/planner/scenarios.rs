@@ -165,6 +165,7 @@ scenarios! {
     quota
     raw_template
     recreated
+    recreated_without_memory
     refused_blue_green
     refused_foreign_service
     refused_no_port

@@ -214,6 +214,8 @@ fn service(known: &Svc, web: &str, remembered: &str) -> Service {
         pinned_to: known.hash.clone(),
         held: ours,
         held_by_other: known.held.clone().filter(|_| !ours),
+        // There is one workload in these worlds.
+        holder_gone: known.held.is_some() && !ours,
         selects_workload: true,
         foreign_managed_fields: (!touched).then(|| known.fields.clone()),
         refusal: known.refusal.clone(),

@@ -58,7 +58,13 @@ pub struct Release {
 /// Pods in a hand-over.
 #[derive(Clone, Debug, Default)]
 pub struct HandedOver {
+    /// The judged pods that are still there.
     pub judged: BTreeSet<String>,
+    /// How many they were when it began.
+    pub began: usize,
+    /// Those that took the place of lost ones, as long as they are there.
+    pub others: BTreeSet<String>,
+    /// Pods lost since it began, others among them.
     pub lost: usize,
     pub made: usize,
     pub largest: i64,
@@ -246,8 +252,10 @@ impl Book {
                         .map(|pod| text(pod, "/metadata/uid").to_owned())
                         .collect::<BTreeSet<_>>()
                 });
+                let judged = judged.unwrap_or_default();
                 release.handed_over = Some(HandedOver {
-                    judged: judged.unwrap_or_default(),
+                    began: judged.len(),
+                    judged,
                     largest: replicas,
                     ..HandedOver::default()
                 });
@@ -302,13 +310,16 @@ impl Book {
                 .is_some_and(|(set, _)| controller(pod).is_some_and(|(_, uid)| uid == set))
         };
         match (&change.before, &change.after) {
-            (None, Some(pod)) if of_candidate(pod) => handed.made += 1,
+            (None, Some(pod)) if of_candidate(pod) => {
+                handed.made += 1;
+                handed.others.insert(text(pod, "/metadata/uid").to_owned());
+            }
             (Some(before), after) => {
                 let going = after.as_ref().is_none_or(|after| {
                     deleting(after) || text(after, "/status/phase") == "Failed"
                 });
                 let uid = text(before, "/metadata/uid");
-                if going && handed.judged.remove(uid) {
+                if going && (handed.judged.remove(uid) || handed.others.remove(uid)) {
                     handed.lost += 1;
                 }
             }

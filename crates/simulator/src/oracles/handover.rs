@@ -201,7 +201,7 @@ fn made(book: &Book, change: &Change, found: &mut Found) {
     else {
         return;
     };
-    let judged = i64::try_from(handed.judged.len() + handed.lost).unwrap_or(i64::MAX);
+    let judged = i64::try_from(handed.began).unwrap_or(i64::MAX);
     let allowed = i64::try_from(handed.lost).unwrap_or(0) + (handed.largest - judged).max(0);
     if i64::try_from(handed.made).unwrap_or(0) > allowed {
         found.push((

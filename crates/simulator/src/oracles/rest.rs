@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::model::{Model, can_serve, size};
-use crate::json::{controller, deleting, entries, flag, pairs, text};
+use crate::json::{controller, deleting, entries, flag, label, pairs, text};
 
 /// Annotations of the user on his Deployment; the Deployment controller copies them to its ReplicaSets.
 const USERS: [&str; 5] = [
@@ -90,13 +90,15 @@ pub fn ending(model: &Model, namespace: &str) -> Value {
     let deployments: BTreeMap<&str, Value> = model
         .of("deployments", namespace)
         .map(|object| {
+            let parallel = !label(object, "crossfade.dev/rollout-uid").is_empty();
+            let name = text(object, "/metadata/name");
             (
-                text(object, "/metadata/name"),
+                if parallel { "of the candidate" } else { name },
                 json!({
                     "paused": flag(object, "/spec/paused"),
                     "replicas": size(object),
                     "images": images(object),
-                    "annotations": object.pointer("/metadata/annotations").map(without_revision),
+                    "annotations": object.pointer("/metadata/annotations").filter(|_| !parallel).map(without_revision),
                 }),
             )
         })
@@ -108,7 +110,7 @@ pub fn ending(model: &Model, namespace: &str) -> Value {
                 text(object, "/metadata/name"),
                 json!({
                     "selector": object.pointer("/spec/selector"),
-                    "labels": object.pointer("/metadata/labels"),
+                    "labels": object.pointer("/metadata/labels").map(without_uid),
                     "managers": managers(object),
                 }),
             )
@@ -149,6 +151,15 @@ fn without_revision(annotations: &Value) -> Value {
         map.retain(|key, _| !key.starts_with("deployment.kubernetes.io/"));
     }
     annotations
+}
+
+/// That a Service is held counts, not the uid it is held for.
+fn without_uid(labels: &Value) -> Value {
+    let mut labels = labels.clone();
+    if let Some(held) = labels.get_mut("crossfade.dev/held-by") {
+        *held = json!("held");
+    }
+    labels
 }
 
 fn managers(object: &Value) -> Vec<&str> {

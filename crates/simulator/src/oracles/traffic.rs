@@ -39,7 +39,7 @@ pub fn of_a_write(book: &mut Book, change: &Change, sight: &Sight<'_>, found: &m
             abort.done = true;
         }
     }
-    first_after_abort(book, change, before, found);
+    first_after_abort(book, change, before, sight, found);
     first_when_exposed(book, change, sight, found);
     own_exposure(book, change, sight, found);
     sizes(book, change, sight, found);
@@ -104,8 +104,14 @@ fn stable_lost(book: &Book, sight: &Sight<'_>) -> bool {
     set.is_none_or(|set| size(set) == 0 || deleting(set))
 }
 
-/// Law 6: the first effect of an abort is weight 0.
-fn first_after_abort(book: &mut Book, change: &Change, before: Carries, found: &mut Found) {
+/// Law 6: the first effect of an abort is weight 0, unless stable has nobody to take the requests.
+fn first_after_abort(
+    book: &mut Book,
+    change: &Change,
+    before: Carries,
+    sight: &Sight<'_>,
+    found: &mut Found,
+) {
     let Some(abort) = book.abort else { return };
     let told = matches!(change.key.resource.as_str(), "events" | "leases");
     if abort.done || told || book.phase == "HandingOver" {
@@ -118,7 +124,10 @@ fn first_after_abort(book: &mut Book, change: &Change, before: Carries, found: &
             text(object, "/status/control/action") == "abort"
                 && text(object, "/status/phase") == "RollingBack"
         });
-        if answered && before > Carries::Nothing {
+        let stable_can = book
+            .states_since(window(sight))
+            .all(|state| state.stable_ready > 0);
+        if answered && before > Carries::Nothing && stable_can {
             found.push((
                 "6",
                 format!(

@@ -1,6 +1,7 @@
 //! Scenarios: what stands there at the beginning, what users and others do, and how it must end. Each is
 //! a plain function over the [`Stage`]; faults come from outside.
 
+pub mod abandoned;
 pub mod commands;
 pub mod disturbed;
 pub mod others;
@@ -97,6 +98,7 @@ pub fn all() -> Vec<Scenario> {
     all.extend(commands::SCENARIOS);
     all.extend(disturbed::SCENARIOS);
     all.extend(others::SCENARIOS);
+    all.extend(abandoned::SCENARIOS);
     all
 }
 
