@@ -87,7 +87,7 @@ fn print(counts: &Counts) {
         .collect();
     println!("  {}", operations.join(", "));
     println!(
-        "{} steps agreed only under other delays of the actors",
+        "{} steps agreed at another pace of the actors only",
         counts.delayed
     );
     for (index, number) in &counts.accepted {

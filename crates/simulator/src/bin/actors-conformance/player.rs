@@ -19,7 +19,7 @@ pub struct Player {
     /// Both Deployments have the same selector.
     pub shared: bool,
     /// uid of the ConfigMap that holds parked ReplicaSets.
-    parking: String,
+    pub parking: String,
 }
 
 impl Player {
@@ -96,11 +96,16 @@ impl Player {
                 None => Ok(Vec::new()),
             },
             Operation::AllReady => {
-                let mut answers = Vec::new();
-                for pod in state.pods.iter().filter(|pod| active(pod) && !ready(pod)) {
-                    answers.extend(self.make(pod, PodState::Ready).await?);
+                // In one order on both sides: controllers act in between.
+                for set in &state.sets {
+                    for pod in state.pods_of(uid(set)) {
+                        if active(pod) && !ready(pod) {
+                            self.make(pod, PodState::Ready).await?;
+                        }
+                    }
                 }
-                Ok(answers)
+                // And may delete some: their answers say nothing.
+                Ok(Vec::new())
             }
             Operation::Finish => self.finish(state).await,
             Operation::CreateSet {

@@ -1,6 +1,6 @@
 //! Plays scripts on both sides and collects what differs. Does not judge differences.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Write;
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -8,14 +8,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use futures::{StreamExt, TryStreamExt};
 
 use crate::compare::{Difference, accepted, differences};
-use crate::fake;
+use crate::fake::{self, Origin, Played};
 use crate::generate::{Script, script};
 use crate::operation::Operation;
 use crate::real::Real;
 use crate::step::Step;
 
-/// Other delays of the actors that are tried where the order of two events decides.
-const DELAYS: u64 = 12;
+/// Paces of the actors that are tried where the order of two events decides.
+const PACES: u64 = 40;
 /// Runs of one script while it is made shorter.
 const SHRINKING_RUNS: usize = 40;
 
@@ -35,7 +35,7 @@ pub struct Counts {
     pub operations: BTreeMap<String, usize>,
     /// By index into the table of accepted differences.
     pub accepted: BTreeMap<usize, usize>,
-    /// Steps where only other delays of the actors gave the real outcome.
+    /// Steps where the actors came to the real outcome at another pace only.
     pub delayed: usize,
     /// Reports, by seed.
     pub unexplained: BTreeMap<u64, String>,
@@ -48,9 +48,15 @@ struct Failure {
     unrest: (Option<String>, Option<String>),
 }
 
-async fn actors(script: &Script, seed: u64) -> anyhow::Result<Vec<Step>> {
-    let script = script.clone();
-    tokio::task::spawn_blocking(move || fake::play(&script, seed)).await?
+/// The actors' part, on a thread of its own.
+async fn actors(
+    script: &Script,
+    from: &Origin,
+    operations: &[Operation],
+    pace: u64,
+) -> anyhow::Result<Vec<Played>> {
+    let (script, from, operations) = (script.clone(), from.clone(), operations.to_vec());
+    tokio::task::spawn_blocking(move || fake::play(&script, &from, &operations, pace)).await?
 }
 
 impl Runner {
@@ -106,37 +112,44 @@ impl Runner {
             std::process::id(),
             self.number.fetch_add(1, Ordering::Relaxed)
         );
-        let mut faked = actors(script, 1).await?;
+        let begin = script.clone();
+        let mut before = tokio::task::spawn_blocking(move || fake::begin(&begin)).await??;
+        let mut faked: VecDeque<Played> =
+            actors(script, &before, &script.operations, 1).await?.into();
         let mut real = Real::new(self.real.clone(), namespace, script).await?;
-        let mut path: Vec<Step> = Vec::new();
         for (index, operation) in script.operations.iter().enumerate() {
-            let Some(expected) = faked.get(index).cloned() else {
+            let Some(mut expected) = faked.pop_front() else {
                 break;
             };
-            let step = real.play(operation, &expected).await?;
+            let step = real.play(operation, &expected.step).await?;
             if self.verbose {
                 eprintln!("{operation:?}\n  {}", step.outcome);
             }
             let name = format!("{operation:?}");
             let name = name.split(' ').next().unwrap_or_default();
             *counts.operations.entry(name.to_owned()).or_default() += 1;
-            let mut open = self.open(operation, &expected, &step, counts);
-            path.push(step.clone());
+            let open = self.open(operation, &expected.step, &step, counts);
             if !open.is_empty() {
-                // Both sides are free in the order of what happens at once: some order must give the real outcome.
-                if let Some(other) = self.with_other_delays(script, &path).await? {
-                    counts.delayed += 1;
-                    faked = other;
-                    open.clear();
+                let left = script.operations.get(index..).unwrap_or_default();
+                match self.at_another_pace(script, &before, left, &step).await? {
+                    Some(other) => {
+                        counts.delayed += 1;
+                        faked = other.into();
+                        let Some(first) = faked.pop_front() else {
+                            break;
+                        };
+                        expected = first;
+                    }
+                    None => {
+                        return Ok(Some(Failure {
+                            index,
+                            differences: open,
+                            unrest: (expected.step.unrest, step.unrest),
+                        }));
+                    }
                 }
             }
-            if !open.is_empty() {
-                return Ok(Some(Failure {
-                    index,
-                    differences: open,
-                    unrest: (expected.unrest, step.unrest),
-                }));
-            }
+            before = expected.after;
         }
         Ok(None)
     }
@@ -158,21 +171,26 @@ impl Runner {
         open
     }
 
-    async fn with_other_delays(
+    /// Both sides are free in the order of what happens at once: at some pace the actors must come where the real
+    /// ones came. What they then make of all that is left.
+    async fn at_another_pace(
         &self,
         script: &Script,
-        path: &[Step],
-    ) -> anyhow::Result<Option<Vec<Step>>> {
-        for seed in 2..2 + DELAYS {
-            let steps = actors(script, seed).await?;
-            let fits = script.operations.iter().zip(path.iter().zip(&steps)).all(
-                |(operation, (real, faked))| {
-                    self.open(operation, faked, real, &mut Counts::default())
-                        .is_empty()
-                },
-            );
+        before: &Origin,
+        left: &[Operation],
+        step: &Step,
+    ) -> anyhow::Result<Option<Vec<Played>>> {
+        let Some((operation, _)) = left.split_first() else {
+            return Ok(None);
+        };
+        for pace in 1..=PACES {
+            let played = actors(script, before, std::slice::from_ref(operation), pace).await?;
+            let fits = played.first().is_some_and(|played| {
+                self.open(operation, &played.step, step, &mut Counts::default())
+                    .is_empty()
+            });
             if fits {
-                return Ok(Some(steps));
+                return actors(script, before, left, pace).await.map(Some);
             }
         }
         Ok(None)

@@ -1,5 +1,7 @@
 //! Calls to one of the two servers. What to call is not decided here.
 
+use std::time::Duration;
+
 use anyhow::Context;
 use crossfade_fakeapi::{Call, Caller, FakeApi};
 use http::{Method, Request};
@@ -10,7 +12,11 @@ use serde_json::Value;
 /// One of the two.
 #[derive(Clone)]
 pub enum Server {
-    Fake(FakeApi),
+    Fake {
+        api: FakeApi,
+        /// Before each call.
+        pause: Duration,
+    },
     Real(kube::Client),
 }
 
@@ -33,7 +39,10 @@ impl Server {
     /// When no answer came, or one that is not JSON.
     pub async fn call(&self, call: Call) -> anyhow::Result<(u16, Value)> {
         let client = match self {
-            Self::Fake(api) => {
+            Self::Fake { api, pause } => {
+                if !pause.is_zero() {
+                    tokio::time::sleep(*pause).await;
+                }
                 let reply = api.call(&administrator(), call).await;
                 return Ok((reply.status, reply.body));
             }

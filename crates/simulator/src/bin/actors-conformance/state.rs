@@ -114,10 +114,6 @@ impl State {
         })
     }
 
-    pub fn parking(&self) -> &str {
-        &self.parking
-    }
-
     pub fn deployment(&self, which: Which) -> Option<&Value> {
         self.deployments
             .iter()
