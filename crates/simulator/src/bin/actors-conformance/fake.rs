@@ -1,15 +1,17 @@
 //! A script on the API in memory with our actors, under a paused clock. The only place with actors.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use crossfade_fakeapi::{FakeApi, GarbageDelays, Options, Snapshot};
+use crossfade_fakeapi::{Change, FakeApi, GarbageDelays, Options, Snapshot};
 use crossfade_simulator::actors::{Cluster, Delay, Settings};
 use crossfade_simulator::random;
+use crossfade_simulator::trace::lock;
 use jiff::{SignedDuration, Timestamp};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use crate::course::Course;
 use crate::generate::Script;
 use crate::operation::Operation;
 use crate::player::Player;
@@ -165,10 +167,21 @@ async fn within(
         shared: script.shared,
         parking: from.parking.clone(),
     };
+    let course = Arc::new(Mutex::new(Course::default()));
+    let seen = Arc::clone(&course);
+    for set in &player.read().await?.sets {
+        lock(&course).see(set);
+    }
+    api.observe(Arc::new(move |change: &Change| {
+        if let ("replicasets", Some(set)) = (change.key.resource.as_str(), &change.after) {
+            lock(&seen).see(set);
+        }
+    }));
     // Actors that begin look at everything once.
     let mut state = rest(&player, &api, script.prompt).await?;
     let mut played = Vec::new();
     for operation in operations {
+        lock(&course).clear();
         let answers = player.play(operation, &state).await?;
         state = tokio::select! {
             biased;
@@ -176,7 +189,7 @@ async fn within(
             state = rest(&player, &api, script.prompt) => state?,
         };
         played.push(Played {
-            step: Step::new(answers, &state),
+            step: Step::new(operation, &answers, &state, &lock(&course).so_far()),
             after: Origin {
                 snapshot: api.snapshot(),
                 passed: from.passed + began.elapsed(),

@@ -96,6 +96,7 @@ impl Draw {
             strategy: self.strategy(),
             history: one_of(&mut self.random, &[0, 1, 2, 10, 10], 10),
             paused: chance(&mut self.random, 5),
+            hasty: chance(&mut self.random, 10),
         }
     }
 

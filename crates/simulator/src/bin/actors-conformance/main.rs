@@ -4,6 +4,7 @@
 //! `generate`, which differences are accepted to `compare`.
 
 mod compare;
+mod course;
 mod fake;
 mod generate;
 mod operation;

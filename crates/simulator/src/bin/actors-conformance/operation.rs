@@ -94,6 +94,8 @@ pub enum Operation {
         strategy: Strategy,
         history: u32,
         paused: bool,
+        /// Its progress deadline is a second.
+        hasty: bool,
     },
     /// With `pause` in the same write, as a gate would.
     Template {

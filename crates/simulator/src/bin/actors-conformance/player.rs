@@ -143,6 +143,7 @@ impl Player {
                 strategy,
                 history,
                 paused,
+                hasty,
             } => {
                 let mut strategy = strategy.json();
                 if let Some(strategy) = strategy.as_object_mut() {
@@ -152,6 +153,7 @@ impl Player {
                     "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": which.name()},
                     "spec": {
                         "replicas": replicas, "paused": paused, "strategy": strategy, "revisionHistoryLimit": history,
+                        "progressDeadlineSeconds": if *hasty { 1 } else { 600 },
                         "selector": {"matchLabels": {"app": labels(*which)}},
                         "template": template(*number, labels(*which)),
                     },

@@ -1,18 +1,21 @@
 //! A script on a real API server with its controller manager. Rest is seen, not guessed: watches tell
 //! when the last change came, and a list must then show what controllers are to bring about.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::Context;
 use crossfade_fakeapi::Call;
+use crossfade_simulator::trace::lock;
 use http_body_util::BodyExt;
 use jiff::Timestamp;
+use serde_json::Value;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::compare::differences;
+use crate::course::Course;
 use crate::generate::Script;
 use crate::operation::Operation;
 use crate::player::Player;
@@ -23,7 +26,7 @@ use crate::step::Step;
 /// Without a change for so long, and as it should be: rest.
 const QUIET: Duration = Duration::from_millis(120);
 /// Without a change for so long, whatever it is: rest. Longer than the collector's and queues' usual pauses.
-const LONG_QUIET: Duration = Duration::from_millis(2500);
+const LONG_QUIET: Duration = Duration::from_millis(5000);
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Plays one operation after another.
@@ -32,6 +35,7 @@ pub struct Real {
     prompt: bool,
     last: watch::Receiver<Instant>,
     state: State,
+    course: Arc<Mutex<Course>>,
     /// They end with it.
     _watches: JoinSet<()>,
 }
@@ -52,6 +56,7 @@ impl Real {
         .await?;
         let (sender, last) = watch::channel(Instant::now());
         let sender = Arc::new(sender);
+        let course = Arc::new(Mutex::new(Course::default()));
         let mut watches = JoinSet::new();
         for resource in [
             "/apis/apps/v1/namespaces/{}/deployments",
@@ -60,10 +65,11 @@ impl Real {
         ] {
             let path = format!("{}?watch=true", resource.replace("{}", &namespace));
             let (client, sender) = (client.clone(), Arc::clone(&sender));
+            let course = Arc::clone(&course);
             watches.spawn(async move {
                 // One that breaks is begun again; its first events count as changes, which only costs time.
                 loop {
-                    let _ = follow(&client, &path, &sender).await;
+                    let _ = follow(&client, &path, &sender, &course).await;
                     sleep(Duration::from_millis(100)).await;
                 }
             });
@@ -74,6 +80,7 @@ impl Real {
             prompt: script.prompt,
             last,
             state,
+            course,
             _watches: watches,
         })
     }
@@ -84,6 +91,7 @@ impl Real {
     /// When the server does not answer or never rests.
     pub async fn play(&mut self, operation: &Operation, expected: &Step) -> anyhow::Result<Step> {
         self.next_second().await;
+        lock(&self.course).clear();
         let answers = self.player.play(operation, &self.state).await?;
         let began = Instant::now();
         let mut quiet = QUIET;
@@ -95,8 +103,9 @@ impl Real {
                 continue;
             }
             let state = self.player.read().await?;
-            if self.last.has_changed().unwrap_or(false) {
+            if self.last.has_changed().unwrap_or(false) || !lock(&self.course).is_at(&state) {
                 quiet = QUIET;
+                anyhow::ensure!(began.elapsed() < PATIENCE, "never rests");
                 continue;
             }
             if self.prompt && Player::unfinished(&state) {
@@ -104,7 +113,7 @@ impl Real {
                 quiet = QUIET;
                 continue;
             }
-            let step = Step::new(answers.clone(), &state);
+            let step = Step::new(operation, &answers, &state, &lock(&self.course).so_far());
             let as_expected =
                 step.unrest == expected.unrest && differences(expected, &step).is_empty();
             if as_expected || quiet == LONG_QUIET {
@@ -142,18 +151,33 @@ impl Real {
     }
 }
 
+/// Takes note of every event, and of the sizes in those of ReplicaSets.
 async fn follow(
     client: &kube::Client,
     path: &str,
     sender: &watch::Sender<Instant>,
+    course: &Mutex<Course>,
 ) -> anyhow::Result<()> {
     let response = client
         .send(request(Call::get(path))?)
         .await
         .context("no watch")?;
     let mut body = response.into_body();
+    let mut unread = Vec::new();
     while let Some(frame) = body.frame().await {
-        frame?;
+        let Ok(data) = frame?.into_data() else {
+            continue;
+        };
+        unread.extend_from_slice(&data);
+        while let Some(end) = unread.iter().position(|byte| *byte == b'\n') {
+            let line: Vec<u8> = unread.drain(..=end).collect();
+            let event: Value = serde_json::from_slice(&line).context("a line of a watch")?;
+            if let Some(object) = event.get("object")
+                && object.get("kind") == Some(&"ReplicaSet".into())
+            {
+                lock(course).see(object);
+            }
+        }
         sender.send_replace(Instant::now());
     }
     Ok(())

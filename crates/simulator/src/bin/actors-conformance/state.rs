@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
+use crate::course::Sizes;
 use crate::operation::{Which, Whose, template_number};
 use crate::server::Server;
 
@@ -62,14 +63,16 @@ pub fn controller(object: &Value) -> &str {
         .map_or("", |owner| text(owner, "/uid"))
 }
 
+fn condition<'a>(object: &'a Value, kind: &str) -> Option<&'a Value> {
+    object
+        .pointer("/status/conditions")?
+        .as_array()?
+        .iter()
+        .find(|condition| text(condition, "/type") == kind)
+}
+
 pub fn ready(pod: &Value) -> bool {
-    pod.pointer("/status/conditions")
-        .and_then(Value::as_array)
-        .into_iter()
-        .flatten()
-        .any(|condition| {
-            text(condition, "/type") == "Ready" && text(condition, "/status") == "True"
-        })
+    condition(pod, "Ready").is_some_and(|ready| text(ready, "/status") == "True")
 }
 
 pub fn finished(pod: &Value) -> bool {
@@ -179,6 +182,22 @@ impl State {
                 return Some(format!("{} does not count its pods", name(set)));
             }
         }
+        // A deadline of a second is met or missed before rest.
+        let hurries = self.deployments.iter().find(|deployment| {
+            let number = |pointer| number(deployment, pointer);
+            let reason =
+                condition(deployment, "Progressing").map_or("", |found| text(found, "/reason"));
+            number("/spec/progressDeadlineSeconds") == 1
+                && deployment.pointer("/spec/paused") != Some(&Value::Bool(true))
+                && !deleting(deployment)
+                && !matches!(
+                    reason,
+                    "NewReplicaSetAvailable" | "ProgressDeadlineExceeded"
+                )
+        });
+        if let Some(deployment) = hurries {
+            return Some(format!("the deadline of {} may pass", name(deployment)));
+        }
         let miscounted = self.deployments.iter().find(|deployment| {
             ["/status/replicas", "/status/readyReplicas"]
                 .iter()
@@ -196,7 +215,7 @@ impl State {
     }
 
     /// What is compared.
-    pub fn normal(&self) -> Value {
+    pub fn normal(&self, sizes: &Sizes) -> Value {
         let deployments: Map<String, Value> = self
             .deployments
             .iter()
@@ -204,7 +223,7 @@ impl State {
             .collect();
         let mut by_template: BTreeMap<usize, Vec<(String, String, Value)>> = BTreeMap::new();
         for set in &self.sets {
-            let normal = self.normal_set(set);
+            let normal = self.normal_set(set, sizes);
             by_template.entry(of_template(set)).or_default().push((
                 created(set).to_owned(),
                 normal.to_string(),
@@ -287,7 +306,7 @@ impl State {
             .join("\"")
     }
 
-    fn normal_set(&self, set: &Value) -> Value {
+    fn normal_set(&self, set: &Value, sizes: &Sizes) -> Value {
         let mut labels = set.pointer("/metadata/labels").cloned().unwrap_or_default();
         let hash = text(set, "/spec/selector/matchLabels/pod-template-hash");
         if let Some(label) = labels.get_mut("pod-template-hash")
@@ -323,6 +342,7 @@ impl State {
             }),
             "owners": owners,
             "replicas": set.pointer("/spec/replicas"),
+            "sizes on the way": sizes.get(uid(set)),
             "annotations": set.pointer("/metadata/annotations"),
             "finalizers": set.pointer("/metadata/finalizers"),
             "deleting": deleting(set),

@@ -2,6 +2,8 @@
 
 use serde_json::{Value, json};
 
+use crate::course::Sizes;
+use crate::operation::Operation;
 use crate::state::State;
 
 #[derive(Clone, Debug, PartialEq)]
@@ -13,8 +15,14 @@ pub struct Step {
 }
 
 impl Step {
-    pub fn new(answers: Vec<u16>, state: &State) -> Self {
-        let mut outcome = state.normal();
+    pub fn new(operation: &Operation, answers: &[u16], state: &State, sizes: &Sizes) -> Self {
+        // While many pods change one after another, controllers go many ways to the same place.
+        let none = Sizes::new();
+        let sizes = match operation {
+            Operation::AllReady | Operation::Pods { .. } => &none,
+            _ => sizes,
+        };
+        let mut outcome = state.normal(sizes);
         outcome["answers"] = json!(answers);
         Self {
             outcome,
