@@ -38,7 +38,7 @@ test-full: format tidy lint unit-random binaries
 # The simulator's Deployment and ReplicaSet controllers against the real ones, by the same random scripts.
 define actors-stage
 	$(call stage,building the comparison of the actors,cargo build --locked --quiet -p crossfade-simulator --features conformance --bin actors-conformance)
-	$(call stage,actors and real controllers,$(call with-controllers,target/debug/actors-conformance --scripts 48))
+	$(call stage,actors and real controllers,$(call with-controllers,target/debug/actors-conformance --scripts 40))
 endef
 
 .PHONY: actors
