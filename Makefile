@@ -21,13 +21,33 @@ endef
 # one of `make cluster` is left alone.
 with-cluster = trap '$(E2E) --cluster test cluster down' EXIT; $(E2E) --cluster test $(1)
 
+# $(call with-controllers,COMMAND): COMMAND with KUBECONFIG on a control plane of its own without a node,
+# taken down whatever comes of it.
+with-controllers = trap '$(E2E) --cluster actors cluster down' EXIT; \
+	$(E2E) --cluster actors cluster up --controllers-only && $(E2E) --cluster actors cluster exec -- $(1)
+
 .PHONY: test
 test: format tidy lint unit binaries end-to-end
 
 .PHONY: test-full
 test-full: format tidy lint unit-random binaries
 	$(call stage,simulated worlds,cargo test --locked --quiet --release -p crossfade-simulator --features worlds --test worlds --test regressions)
+	$(call actors-stage)
 	$(call stage,every scenario,$(call with-cluster,run --group 2))
+
+# The simulator's Deployment and ReplicaSet controllers against the real ones, by the same random scripts.
+define actors-stage
+	$(call stage,building the comparison of the actors,cargo build --locked --quiet -p crossfade-simulator --features conformance --bin actors-conformance)
+	$(call stage,actors and real controllers,$(call with-controllers,target/debug/actors-conformance --scripts 40))
+endef
+
+.PHONY: actors
+actors: e2e-program
+	$(call actors-stage)
+
+.PHONY: e2e-program
+e2e-program:
+	$(call stage,the cluster's program,cargo build --locked --quiet -p crossfade-e2e)
 
 # One process and no cluster: the shipped controller against an API in memory, real requests on loopback.
 .PHONY: demo

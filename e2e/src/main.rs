@@ -75,6 +75,9 @@ enum ClusterCommand {
         /// Only etcd and the API server: no controller writes anything.
         #[arg(long)]
         api_only: bool,
+        /// Only etcd, the API server and the controller manager: workloads, but nobody to run pods.
+        #[arg(long, conflicts_with = "api_only")]
+        controllers_only: bool,
     },
     /// End it and remove everything of it.
     Down,
@@ -145,11 +148,14 @@ fn main() -> anyhow::Result<ExitCode> {
     });
     let cluster = Cluster::named(&cluster)?;
     match what {
-        What::Cluster(ClusterCommand::Up { api_only }) => {
-            cluster.up(if api_only {
-                Extent::ApiOnly
-            } else {
-                Extent::Whole
+        What::Cluster(ClusterCommand::Up {
+            api_only,
+            controllers_only,
+        }) => {
+            cluster.up(match (api_only, controllers_only) {
+                (true, _) => Extent::ApiOnly,
+                (_, true) => Extent::Controllers,
+                _ => Extent::Whole,
             })?;
             println!("{}", cluster.kubeconfig().display());
         }

@@ -172,6 +172,32 @@ async fn labels_decide_what_is_released_and_adopted_again() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn of_two_that_fit_either_may_adopt() {
+    let mut adopters = std::collections::BTreeSet::new();
+    for seed in 1..12 {
+        let mut lab = Lab::new(seed).await;
+        lab.deploy("web", 1, "app:1", json!({})).await;
+        lab.deploy("web-canary", 1, "app:2", json!({})).await;
+        lab.until_complete("web").await;
+        lab.until_complete("web-canary").await;
+        let labels = json!({"app": "web", "pod-template-hash": "made"});
+        let set = json!({
+            "apiVersion": "apps/v1", "kind": "ReplicaSet", "metadata": {"name": "made", "labels": labels},
+            "spec": {"replicas": 0, "selector": {"matchLabels": labels}, "template": {
+                "metadata": {"labels": labels}, "spec": {"containers": [{"name": "app", "image": "app:3"}]}}},
+        });
+        lab.kubectl.create("replicasets", SPACE, set).await.unwrap();
+        lab.seconds(5).await;
+        let owner = lab.object("replicasets", "made")["metadata"]["ownerReferences"][0]["name"]
+            .as_str()
+            .unwrap()
+            .to_owned();
+        adopters.insert(owner);
+    }
+    assert_eq!(adopters.len(), 2, "{adopters:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_cache_that_lags_makes_no_pod_twice() {
     let mut lab = Lab::with(3, |settings| settings.sight = Delay::millis(50, 3000)).await;
     let most = Arc::new(Mutex::new(0));

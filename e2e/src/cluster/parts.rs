@@ -20,6 +20,8 @@ pub(crate) enum Extent {
     Whole,
     /// etcd and the API server: nothing is written but what is asked for.
     ApiOnly,
+    /// These and the controller manager: workloads are controlled, and whoever asks for pods plays scheduler and kubelet.
+    Controllers,
 }
 
 impl Extent {
@@ -28,9 +30,13 @@ impl Extent {
         match self {
             Self::Whole => 7,
             Self::ApiOnly => 2,
+            Self::Controllers => 3,
         }
     }
 }
+
+/// Those that would end pods of nodes that do not exist.
+const WITHOUT_NODES: &str = "--controllers=*,-node-lifecycle-controller,-pod-garbage-collector-controller,-taint-eviction-controller";
 
 pub(super) fn start_all(
     cluster: &Cluster,
@@ -115,19 +121,25 @@ pub(super) fn start_all(
 
     // The defaults of 20 requests per second are made for clusters that are not in a hurry; three scenarios at once are.
     let hurry = ["--kube-api-qps=100", "--kube-api-burst=200"];
-    starter.kubernetes(
-        "kube-controller-manager",
-        &[
-            &format!("--kubeconfig={at}/controller-manager.kubeconfig"),
-            &format!("--service-account-private-key-file={cert}/service-accounts.key"),
-            &format!("--root-ca-file={cert}/ca.crt"),
-            "--use-service-account-credentials",
-            "--leader-elect=false",
-            "--bind-address=127.0.0.1",
-            hurry[0],
-            hurry[1],
-        ],
-    )?;
+    let own = [
+        format!("--kubeconfig={at}/controller-manager.kubeconfig"),
+        format!("--service-account-private-key-file={cert}/service-accounts.key"),
+        format!("--root-ca-file={cert}/ca.crt"),
+    ];
+    let mut manager: Vec<&str> = own.iter().map(String::as_str).collect();
+    manager.extend([
+        "--use-service-account-credentials",
+        "--leader-elect=false",
+        "--bind-address=127.0.0.1",
+    ]);
+    manager.extend(hurry);
+    if extent == Extent::Controllers {
+        manager.push(WITHOUT_NODES);
+    }
+    starter.kubernetes("kube-controller-manager", &manager)?;
+    if extent == Extent::Controllers {
+        return Ok(());
+    }
     starter.kubernetes(
         "kube-scheduler",
         &[

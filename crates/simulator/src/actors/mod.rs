@@ -188,7 +188,8 @@ impl Cluster {
         let client = self.client(controller_manager("deployment-controller"), "deployments");
         let informer = self.informer(&deployment::SEES, self.settings.sight, "deployments");
         let clock = self.settings.clock.clone();
-        DeploymentController::new(client, informer, clock)
+        let random = self.random("deployments/order");
+        DeploymentController::new(client, informer, clock, random)
             .run()
             .await;
     }

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crossfade_fakeapi::Clock;
+use fastrand::Rng;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -33,6 +34,8 @@ pub struct DeploymentController {
     client: Client,
     informer: Informer,
     clock: Clock,
+    /// Draws who is first where several may adopt.
+    random: Rng,
     queue: WorkQueue<Name>,
 }
 
@@ -80,11 +83,12 @@ struct Pass<'a> {
 impl DeploymentController {
     /// `informer` follows [`SEES`].
     #[must_use]
-    pub fn new(client: Client, informer: Informer, clock: Clock) -> Self {
+    pub fn new(client: Client, informer: Informer, clock: Clock, random: Rng) -> Self {
         Self {
             client,
             informer,
             clock,
+            random,
             queue: WorkQueue::default(),
         }
     }
@@ -162,12 +166,14 @@ impl DeploymentController {
             .as_ref()
             .is_none_or(|before| lost.is_some() || labels(before) != labels(set));
         if moved && !deleting(set) {
-            let fitting: Vec<Name> = self
+            let mut fitting: Vec<Name> = self
                 .informer
                 .list("deployments", namespace)
                 .filter(|found| fits(found.pointer("/spec/selector"), labels(set)))
                 .map(|found| (namespace.clone(), name(found).to_owned()))
                 .collect();
+            // The real cache lists them in no order, and several workers take them: any may be first.
+            self.random.shuffle(&mut fitting);
             fitting.into_iter().for_each(|key| self.queue.add(key));
         }
     }
