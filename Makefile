@@ -27,11 +27,10 @@ with-controllers = trap '$(E2E) --cluster actors cluster down' EXIT; \
 	$(E2E) --cluster actors cluster up --controllers-only && $(E2E) --cluster actors cluster exec -- $(1)
 
 .PHONY: test
-test: format tidy lint unit binaries end-to-end
+test: format tidy lint unit worlds binaries end-to-end
 
 .PHONY: test-full
-test-full: format tidy lint unit-random binaries
-	$(call stage,simulated worlds,cargo test --locked --quiet --release -p crossfade-simulator --features worlds --test worlds --test regressions)
+test-full: format tidy lint unit-random worlds-full binaries
 	$(call actors-stage)
 	$(call stage,every scenario,$(call with-cluster,run --group 2))
 
@@ -48,6 +47,22 @@ actors: e2e-program
 .PHONY: e2e-program
 e2e-program:
 	$(call stage,the cluster's program,cargo build --locked --quiet -p crossfade-e2e)
+
+# Whole worlds in virtual time, a fixed set of them; optimised, because they are simulations. The building
+# is a stage of its own, so that one sees what the worlds themselves take.
+WORLDS := --locked --quiet --profile worlds -p crossfade-simulator
+
+.PHONY: worlds worlds-build worlds-full
+worlds-build:
+	$(call stage,building the worlds,cargo test $(WORLDS) --features worlds --test worlds --test regressions --no-run)
+worlds: worlds-build
+	$(call stage,simulated worlds,cargo test $(WORLDS) --features worlds --test worlds --test regressions)
+
+# Every scenario with a crash at every call, every planted bug, and two thousand random worlds.
+worlds-full: worlds
+	$(call stage,two thousand random worlds,cargo run $(WORLDS) --bin world-runner -- run --seeds 0..2000)
+	$(call stage,planted bugs,cargo run $(WORLDS) --bin world-runner -- planted --seeds 2000)
+	$(call stage,a crash at every call,cargo run $(WORLDS) --bin world-runner -- crash-everywhere)
 
 # One process and no cluster: the shipped controller against an API in memory, real requests on loopback.
 .PHONY: demo

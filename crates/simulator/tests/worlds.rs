@@ -57,14 +57,19 @@ fn a_crash_at_every_fifth_call_changes_nothing() {
 
 #[test]
 fn planted_bugs_are_caught() {
-    for bug in [
+    runner(&[
+        "planted",
+        "--seeds",
+        "200",
+        "--name",
         "drop-a-json-patch-test",
+        "--name",
         "skip-settling-and-drain",
+        "--name",
         "unpause-before-unpin",
+        "--name",
         "park-before-the-hand-over",
-    ] {
-        runner(&["planted", "--name", bug, "--seeds", "200"]);
-    }
+    ]);
 }
 
 #[test]

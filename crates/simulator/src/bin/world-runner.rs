@@ -123,9 +123,9 @@ enum Task {
         /// Most seeds for each.
         #[arg(long, default_value_t = 2_000)]
         seeds: u64,
-        /// Only this one.
-        #[arg(long)]
-        name: Option<String>,
+        /// Only this one; may be given several times.
+        #[arg(long = "name")]
+        names: Vec<String>,
     },
     /// A crash before and after each call of each scenario.
     CrashEverywhere {
@@ -208,7 +208,7 @@ fn main() -> ExitCode {
             scenario,
             ..Item::of_seed(seed)
         }),
-        Task::Planted { jobs, seeds, name } => plant(jobs, seeds, name.as_deref()),
+        Task::Planted { jobs, seeds, names } => plant(jobs, seeds, &names),
         Task::CrashEverywhere {
             jobs,
             scenario,
@@ -377,7 +377,11 @@ fn smaller(item: &Item) -> bool {
     }
 }
 
-fn plant(jobs: usize, seeds: u64, name: Option<&str>) -> bool {
+fn plant(jobs: usize, seeds: u64, names: &[String]) -> bool {
+    if let Some(name) = names.iter().find(|name| planted::named(name).is_none()) {
+        eprintln!("world-runner: --name: no planted bug {name}");
+        return false;
+    }
     let (calm, _) = Calm::runs(jobs, None);
     println!(
         "{:<34} {:>6} {:<12} {:<36} oracle",
@@ -385,7 +389,7 @@ fn plant(jobs: usize, seeds: u64, name: Option<&str>) -> bool {
     );
     let mut all = true;
     for bug in planted::all() {
-        if name.is_some_and(|name| name != bug.name) {
+        if !names.is_empty() && !names.iter().any(|name| name == bug.name) {
             continue;
         }
         let caught = first(bug.name, seeds, jobs, &calm);

@@ -45,6 +45,8 @@ pub struct Release {
     pub stable_set: (String, String),
     /// The candidate has had weight.
     pub weighted: bool,
+    /// N for which the candidate last had all pods ready.
+    pub complete_for: Option<i64>,
     /// Some write of ours has given it weight.
     pub given: bool,
     /// When a Service last gave something to the candidate.
@@ -342,6 +344,11 @@ impl Book {
             max_unavailable: max_unavailable(workload),
             unpaused: !flag(workload, "/spec/paused"),
         };
+        if let Some(release) = self.release.as_mut()
+            && state.candidate_ready >= state.replicas
+        {
+            release.complete_for = Some(state.replicas);
+        }
         if let Some(handed) = self
             .release
             .as_mut()

@@ -380,7 +380,14 @@ fn short(book: &mut Book, sight: &Sight<'_>, found: &mut Found) {
             .states_since(sight.now.saturating_sub(sight.facts.lag))
             .map(|state| state.replicas)
             .min();
-        let needed = (lowest.unwrap_or(state.replicas) - state.max_unavailable).max(1);
+        // Raising N lowers nothing: what the side was last complete for counts, if that was less.
+        let complete_for = book
+            .release
+            .as_ref()
+            .and_then(|release| release.complete_for)
+            .unwrap_or(state.replicas);
+        let lowest = lowest.unwrap_or(state.replicas).min(complete_for);
+        let needed = (lowest - state.max_unavailable).max(1);
         state.candidate_ready < needed
             && state.stable_ready > state.candidate_ready
             && !state.unpaused
