@@ -67,6 +67,8 @@ const CONVERGED: Duration = Duration::from_secs(2 * 3600);
 const AT_REST: Duration = Duration::from_secs(65);
 /// The same for a release that waits for a person: it tells its numbers once a minute.
 const WAITING: Duration = Duration::from_secs(20);
+/// Writes of one release, generously.
+const RELEASE: u64 = 80;
 /// So many writes within so long are no release but a loop; one release takes some sixty.
 const IN_A_WINDOW: u64 = 600;
 const WINDOW: Duration = Duration::from_secs(30);
@@ -478,18 +480,19 @@ async fn converge(world: &World, stage: &Arc<Stage>, doors: &Arc<Doors>) {
         return;
     }
     // A release that waits for a person is judged meanwhile: without requests it would not wait.
-    if at_rest(stage) {
+    let at_rest = at_rest(stage);
+    if at_rest {
         stage.cluster.stop_load(&stage.setup);
     }
     let before = doors.schedule.counts().writes;
     tokio::time::sleep(world.quiet).await;
     let written = doors.schedule.counts().writes - before;
-    let at_rest = at_rest(stage);
-    // A stay that waits for a person may tell its numbers once a minute, and reminds hourly.
+    // A stay that waits for a person may tell its numbers once a minute, and reminds hourly. One that
+    // may also go on when data come takes no more than a release.
     let allowed = if at_rest {
         0
     } else {
-        world.quiet.as_secs() / 60 + 4
+        world.quiet.as_secs() / 60 + 4 + RELEASE
     };
     if written > allowed {
         oracles.report(

@@ -78,6 +78,8 @@ pub struct Abort {
     pub at: Duration,
     /// Nothing is left of its first effect to be done.
     pub done: bool,
+    /// A write to a Service has been sent since.
+    pub tried: bool,
 }
 
 /// The book of one workload.
@@ -237,6 +239,7 @@ impl Book {
                 self.abort = Some(Abort {
                     at: sight.now,
                     done: false,
+                    tried: false,
                 });
             }
         }

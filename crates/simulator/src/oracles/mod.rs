@@ -166,6 +166,14 @@ impl Oracles {
         if let Some(what) = writes::precondition(issued) {
             inner.tell("12", now, what);
         }
+        if issued.method == http::Method::PATCH && issued.path.contains("/services/") {
+            for book in inner.books.values_mut() {
+                let abort = book.abort.as_mut();
+                if let Some(abort) = abort.filter(|_| issued.path.contains(&book.namespace)) {
+                    abort.tried = true;
+                }
+            }
+        }
         let leads = inner.holder.as_ref().is_none_or(|(holder, since)| {
             let process = format!("-{}-{}", issued.replica, issued.incarnation);
             holder.is_empty()

@@ -127,7 +127,8 @@ fn first_after_abort(
         let stable_can = book
             .states_since(window(sight))
             .all(|state| state.stable_ready > 0);
-        if answered && before > Carries::Nothing && stable_can {
+        // A refusal of one Service does not hold the answer up; it is tried again at once.
+        if answered && before > Carries::Nothing && stable_can && !abort.tried {
             found.push((
                 "6",
                 format!(
@@ -325,7 +326,16 @@ fn old_pods(book: &Book, sight: &Sight<'_>, found: &mut Found) {
             found.push(("2", format!("{}: stable's pods end {} ms after their last weight; settling and draining take {} ms", book.name, passed.as_millis(), sight.facts.drain.as_millis())));
         }
     }
-    let serving = |state: &State| state.candidate_ready >= for_all(state);
+    // Raising N lowers nothing: what the side was last complete for counts, if that was less.
+    let serving = |state: &State| {
+        let carried = State {
+            replicas: state
+                .replicas
+                .min(release.complete_for.unwrap_or(state.replicas)),
+            ..*state
+        };
+        state.candidate_ready >= for_all(&carried)
+    };
     if !book.states_since(window(sight)).any(serving) {
         found.push((
             "3",
