@@ -118,14 +118,18 @@ impl Cluster {
         let started = Instant::now();
         packages::ensure()?;
         let programs = binaries::ensure()?;
-        let archive = image::build()?;
+        let archive = match extent {
+            Extent::Whole => Some(image::build()?),
+            // Nothing runs pods there.
+            Extent::ApiOnly => None,
+        };
         if let Some(mut record) = self.record() {
             if record.namespace.lives()
                 && record.parts.len() == extent.parts()
                 && record.parts.values().all(|part| part.lives())
             {
-                if extent == Extent::Whole {
-                    self.import(&archive, &mut record)?;
+                if let Some(archive) = &archive {
+                    self.import(archive, &mut record)?;
                 }
                 eprintln!("the cluster {:?} is already up", self.name);
                 return Ok(());
@@ -143,7 +147,7 @@ impl Cluster {
             image: None,
         };
         self.save(&record)?;
-        let outcome = parts::start_all(self, extent, &programs, &mut record, &archive);
+        let outcome = parts::start_all(self, &programs, &mut record, archive.as_deref());
         if let Err(problem) = outcome {
             // Logs stay for whoever looks into it; processes do not.
             namespace.destroy()?;

@@ -32,12 +32,12 @@ impl Extent {
     }
 }
 
+/// Without an image's archive only what runs no pods: the extent `ApiOnly`.
 pub(super) fn start_all(
     cluster: &Cluster,
-    extent: Extent,
     programs: &Path,
     record: &mut Record,
-    archive: &Path,
+    archive: Option<&Path>,
 ) -> anyhow::Result<()> {
     let folder = cluster.folder.as_path();
     let namespace = record.namespace;
@@ -66,7 +66,7 @@ pub(super) fn start_all(
             "--logger=zap",
         ],
     )?;
-    if extent == Extent::Whole {
+    if archive.is_some() {
         starter.start(
             "containerd",
             "/usr/bin/containerd",
@@ -109,9 +109,9 @@ pub(super) fn start_all(
         Duration::from_secs(60),
         |starter| starter.kubectl(&["get", "--raw=/readyz"]),
     )?;
-    if extent == Extent::ApiOnly {
+    let Some(archive) = archive else {
         return Ok(());
-    }
+    };
 
     // The defaults of 20 requests per second are made for clusters that are not in a hurry; three scenarios at once are.
     let hurry = ["--kube-api-qps=100", "--kube-api-burst=200"];
