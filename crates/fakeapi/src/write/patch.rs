@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::update::{Proposal, update};
 use super::{Write, body, create, metadata_mut, metadata_text, scale};
@@ -156,6 +156,12 @@ async fn apply(write: &Write<'_>, mut document: Value, force: bool) -> Result<An
             "server-side apply of a Scale is not served here",
         ));
     }
+    let missing = write.stored(&write.place.name).is_none();
+    let creates = write.place.subresource.is_empty() || crate::rules::create_on_update(&resource);
+    if missing && !creates {
+        return Err(StatusError::not_found(&resource, &write.place.name));
+    }
+    refuse_other_type(write, &document)?;
     let stated = document
         .get("metadata")
         .and_then(|metadata| metadata.get("managedFields"))
@@ -164,29 +170,6 @@ async fn apply(write: &Write<'_>, mut document: Value, force: bool) -> Result<An
         return Err(StatusError::bad_request(
             "metadata.managedFields must be nil",
         ));
-    }
-    if let Some(map) = document.as_object_mut() {
-        for field in ["kind", "apiVersion"] {
-            if !map.get(field).is_some_and(Value::is_string) {
-                return Err(StatusError::bad_request(format!(
-                    "Object '{}' is missing in '{}'",
-                    if field == "kind" { "Kind" } else { field },
-                    Value::Object(map.clone())
-                )));
-            }
-        }
-    }
-    let missing = write.stored(&write.place.name).is_none();
-    let creates = write.place.subresource.is_empty() || crate::rules::create_on_update(&resource);
-    if missing && !creates {
-        return Err(StatusError::not_found(&resource, &write.place.name));
-    }
-    let stated = super::text_of(&document, "apiVersion").to_owned();
-    if !resource.custom && stated != write.place.api_version() {
-        return Err(StatusError::bad_request(format!(
-            "invalid object type: {stated}, Kind={}",
-            super::text_of(&document, "kind")
-        )));
     }
     write
         .api
@@ -206,6 +189,15 @@ async fn apply(write: &Write<'_>, mut document: Value, force: bool) -> Result<An
             Ok(())
         }
     };
+    // Only the outcome has to be named: what is stored already is.
+    if let (false, Some(map)) = (missing, document.as_object_mut()) {
+        let metadata = map.entry("metadata").or_insert_with(|| json!({}));
+        if let Some(metadata) = metadata.as_object_mut() {
+            metadata
+                .entry("name")
+                .or_insert_with(|| Value::from(write.place.name.clone()));
+        }
+    }
     write.check_object(&mut document)?;
     let config = confined(write, document);
     let (shape, blank) = write.shape();
@@ -249,6 +241,34 @@ async fn apply(write: &Write<'_>, mut document: Value, force: bool) -> Result<An
         })
     })
     .await
+}
+
+/// An applied configuration states exactly the kind and version of the request; what cannot be read as
+/// such counts as nothing stated.
+fn refuse_other_type(write: &Write<'_>, document: &Value) -> Result<(), StatusError> {
+    let stated = super::text_of(document, "apiVersion");
+    let mut kind = super::text_of(document, "kind");
+    let (group, version) = match stated.split_once('/') {
+        None => ("", stated),
+        Some(("", "")) => ("", ""),
+        Some((_, version)) if version.contains('/') => {
+            kind = "";
+            ("", "")
+        }
+        Some(parts) => parts,
+    };
+    let resource = &write.place.resource;
+    let wanted = (
+        resource.group.as_str(),
+        write.place.version.as_str(),
+        resource.kind.as_str(),
+    );
+    if (group, version, kind) == wanted {
+        return Ok(());
+    }
+    Err(StatusError::bad_request(format!(
+        "invalid object type: {group}/{version}, Kind={kind}"
+    )))
 }
 
 /// What an applied configuration says about the other endpoint's fields counts for nothing.
