@@ -110,9 +110,13 @@ impl ListAnswer {
             .iter()
             .map(|stored| rewritten(&stored.value, self.rewrite.as_deref(), self.form))
             .collect();
+        let items = match (self.form, self.items.is_empty()) {
+            (Form::Metadata, true) => Value::Null,
+            _ => Value::Array(items),
+        };
         let mut map = Map::new();
         map.insert("apiVersion".to_owned(), Value::from(self.api_version));
-        map.insert("items".to_owned(), Value::Array(items));
+        map.insert("items".to_owned(), items);
         map.insert("kind".to_owned(), Value::from(self.kind));
         map.insert("metadata".to_owned(), self.metadata);
         Value::Object(map)
@@ -131,6 +135,10 @@ impl ListAnswer {
         let size = parts.iter().map(|part| part.len() + 1).sum::<usize>() + head.len() + 16;
         let mut bytes = BytesMut::with_capacity(size);
         bytes.put_slice(head.strip_suffix('}').unwrap_or(&head).as_bytes());
+        if self.form == Form::Metadata && self.items.is_empty() {
+            bytes.put_slice(b",\"items\":null}");
+            return bytes.freeze();
+        }
         bytes.put_slice(b",\"items\":[");
         for (index, part) in parts.iter().enumerate() {
             if index > 0 {

@@ -246,7 +246,12 @@ impl StatusError {
     /// 422 Invalid from validation: one cause prints behind the colon, several as `[a, b]`.
     #[must_use]
     pub fn invalid(resource: &ResourceType, name: &str, causes: &[Cause]) -> Self {
-        Self::invalid_kind(&resource.group, &resource.kind, name, causes)
+        // Events are validated as those of the core group, whatever the request was about.
+        let group = match resource.group.as_str() {
+            "events.k8s.io" => "",
+            group => group,
+        };
+        Self::invalid_kind(group, &resource.kind, name, causes)
     }
 
     /// The same where the server names another kind than the resource's.
@@ -274,11 +279,11 @@ impl StatusError {
             several => format!("[{}]", several.join(", ")),
         };
         let mut details = Map::new();
-        details.insert("name".to_owned(), Value::from(name));
-        if !group.is_empty() {
-            details.insert("group".to_owned(), Value::from(group));
+        for (field, value) in [("name", name), ("group", group), ("kind", kind)] {
+            if !value.is_empty() {
+                details.insert(field.to_owned(), Value::from(value));
+            }
         }
-        details.insert("kind".to_owned(), Value::from(kind));
         details.insert(
             "causes".to_owned(),
             Value::Array(causes.iter().map(Cause::to_value).collect()),

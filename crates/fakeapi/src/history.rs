@@ -60,7 +60,7 @@ impl Stored {
     }
 
     /// The same object as of another revision: what a watch shows of something gone.
-    fn at(&self, revision: u64) -> Arc<Self> {
+    pub(crate) fn at(&self, revision: u64) -> Arc<Self> {
         let mut value = Value::clone(&self.value);
         set_revision(&mut value, revision);
         Self::new(value, revision)

@@ -45,10 +45,13 @@ pub(crate) fn get(api: &FakeApi, request: &Request, place: &Place) -> Result<Ans
             wanted_form(&request.accept),
             place,
         )),
-        "scale" if place.resource.scale.is_some() => Ok(Answer::value(
-            200,
-            crate::write::scale::of(&place.resource, &stored.value),
-        )),
+        "scale" if place.resource.scale.is_some() => {
+            crate::write::scale::refuse_without_size(&place.resource, &stored.value)?;
+            Ok(Answer::value(
+                200,
+                crate::write::scale::of(&place.resource, &stored.value),
+            ))
+        }
         _ => Err(StatusError::no_such_path()),
     }
 }
@@ -198,6 +201,10 @@ pub(crate) fn list(api: &FakeApi, request: &Request, place: &Place) -> Result<An
         "resourceVersion".to_owned(),
         Value::from(found.revision.to_string()),
     );
+    if place.resource.custom && wanted_form(&request.accept) != Form::Metadata {
+        // A list without types keeps it empty.
+        metadata.insert("continue".to_owned(), Value::from(""));
+    }
     if let Some((namespace, name)) = found.last {
         let token = Page {
             revision: found.revision,

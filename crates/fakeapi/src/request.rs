@@ -181,15 +181,14 @@ pub(crate) struct Selection {
 impl Selection {
     /// From a place and a query. A single name in the path is selected as by `metadata.name`.
     pub(crate) fn of(place: &Place, query: &Query) -> Result<Self, StatusError> {
-        let labels = query.text("labelSelector");
         let mut fields = query.text("fieldSelector").to_owned();
         if !place.name.is_empty() {
             fields = format!("metadata.name={}", place.name);
         }
         Ok(Self {
             namespace: place.namespace.clone(),
-            labels: LabelSelector::parse(labels)?,
-            fields: FieldSelector::parse(&fields, labels, &place.resource, &place.version)?,
+            labels: LabelSelector::parse(query.text("labelSelector"))?,
+            fields: FieldSelector::parse(&fields, &place.resource)?,
         })
     }
 

@@ -24,6 +24,7 @@ pub(crate) fn create_on_update(resource: &ResourceType) -> bool {
         resource.group.as_str(),
         "coordination.k8s.io" | "rbac.authorization.k8s.io" | "events.k8s.io"
     ) || resource.storage == "events.core"
+        || resource.group.is_empty() && resource.plural == "services"
 }
 
 /// Whether a deletion waits for somebody else to end the object (`CheckGracefulDelete`): pods.
@@ -78,7 +79,7 @@ pub(crate) fn prepare_create(resource: &ResourceType, object: &mut Value, now: &
         prepare_namespace(map);
     }
     if let Some(Value::Object(metadata)) = map.get_mut("metadata") {
-        metadata.remove("generation");
+        // A kind without generation keeps what it was sent.
         if has_generation(resource) {
             metadata.insert("generation".to_owned(), Value::from(1));
         }
@@ -308,8 +309,21 @@ fn has_moved(resource: &ResourceType, new: &Value, old: &Value) -> bool {
                 .keys()
                 .any(|name| counts(name) && !new.contains_key(name));
     };
-    if fields.iter().any(|field| new.get(field) != old.get(field)) {
+    let value = |object: &Value, field: &str| {
+        object
+            .get(field)
+            .filter(|value| value.as_array().is_none_or(|list| !list.is_empty()))
+            .filter(|value| !value.is_null())
+            .cloned()
+    };
+    if fields
+        .iter()
+        .any(|field| value(new, field) != value(old, field))
+    {
         return true;
+    }
+    if resource.group == "discovery.k8s.io" {
+        return new.pointer("/metadata/labels") != old.pointer("/metadata/labels");
     }
     // The Deployment controller must notice annotations, so they count there.
     let annotations = |object: &Value| -> Option<Value> {
@@ -322,4 +336,60 @@ fn has_moved(resource: &ResourceType, new: &Value, old: &Value) -> bool {
     resource.group == "apps"
         && resource.plural == "deployments"
         && annotations(new) != annotations(old)
+}
+
+/// What the server warns of when a write has passed: names that make bad host names, finalizers of nobody.
+pub(crate) fn warn(
+    resource: &ResourceType,
+    new: &Value,
+    old: Option<&Value>,
+    mut say: impl FnMut(String),
+) {
+    let metadata = |object: &Value, field: &str| {
+        object
+            .get("metadata")
+            .and_then(|metadata| metadata.get(field))
+            .cloned()
+            .unwrap_or_default()
+    };
+    let names_pods = matches!(
+        (resource.group.as_str(), resource.plural.as_str()),
+        ("apps", "deployments" | "replicasets") | ("", "pods")
+    );
+    if names_pods
+        && old.is_none()
+        && metadata(new, "name")
+            .as_str()
+            .is_some_and(|name| name.contains('.'))
+    {
+        say("metadata.name: this is used in Pod names and hostnames, which can result in surprising behavior; a DNS label is recommended: [must not contain dots]".to_owned());
+    }
+    let grace = new.pointer("/spec/template/spec/terminationGracePeriodSeconds");
+    if resource.group == "apps"
+        && grace
+            .and_then(Value::as_i64)
+            .is_some_and(|seconds| seconds < 0)
+    {
+        say("spec.template.spec.terminationGracePeriodSeconds: must be >= 0; negative values are invalid and will be treated as 1".to_owned());
+    }
+    if !resource.custom {
+        return;
+    }
+    let before = old
+        .map(|old| metadata(old, "finalizers"))
+        .unwrap_or_default();
+    for finalizer in metadata(new, "finalizers").as_array().into_iter().flatten() {
+        let known = before
+            .as_array()
+            .is_some_and(|before| before.contains(finalizer));
+        let name = finalizer.as_str().unwrap_or_default();
+        if !known
+            && !name.contains('/')
+            && !matches!(name, "orphan" | "foregroundDeletion" | "kubernetes")
+        {
+            say(format!(
+                "metadata.finalizers: {name:?}: prefer a domain-qualified finalizer name to avoid accidental conflicts with other finalizer writers"
+            ));
+        }
+    }
 }

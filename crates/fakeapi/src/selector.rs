@@ -34,13 +34,18 @@ enum Operator {
 impl LabelSelector {
     /// The text of a query: `a=b,c!=d,e in (f,g),h notin (i),j,!k,l>1,m<2`.
     pub(crate) fn parse(text: &str) -> Result<Self, StatusError> {
-        let refuse = || {
-            StatusError::bad_request(format!(
-                "unable to parse requirement: found '{text}', expected: a label selector"
-            ))
-        };
         let mut requirements = Vec::new();
         for part in parts(text) {
+            let refuse = || {
+                // What stands where an operator was expected, up to the next sign.
+                let mut words = part.split_whitespace().skip(1);
+                let found = words.next().unwrap_or_default();
+                let end = found.find(['=', '!', '(', ')', ',', '>', '<']);
+                let found = &found[..end.unwrap_or(found.len())];
+                StatusError::bad_request(format!(
+                    "unable to parse requirement: found '{found}', expected: in, notin, =, ==, !=, gt, lt"
+                ))
+            };
             requirements.push(requirement(part.trim()).ok_or_else(refuse)?);
         }
         Ok(Self { requirements })
@@ -195,12 +200,7 @@ pub(crate) struct FieldSelector {
 
 impl FieldSelector {
     /// The text of a query, checked against what the kind can be selected by.
-    pub(crate) fn parse(
-        text: &str,
-        labels: &str,
-        resource: &ResourceType,
-        version: &str,
-    ) -> Result<Self, StatusError> {
+    pub(crate) fn parse(text: &str, resource: &ResourceType) -> Result<Self, StatusError> {
         let mut requirements = Vec::new();
         for part in text.split(',').filter(|part| !part.is_empty()) {
             let (field, equal, value) = if let Some((field, value)) = part.split_once("!=") {
@@ -215,11 +215,13 @@ impl FieldSelector {
                 )));
             };
             if !selectable(resource, field) {
-                let place = format!("{}/{version}", resource.group);
-                return Err(StatusError::bad_request(format!(
-                    "Unable to find {:?} that match label selector {labels:?}, field selector {text:?}: field label not supported: {field}",
-                    format!("{place}, Resource={}", resource.plural)
-                )));
+                return Err(StatusError::bad_request(if has_fields(resource) {
+                    format!("field label not supported: {field}")
+                } else {
+                    format!(
+                        "{field:?} is not a known field selector: only \"metadata.name\", \"metadata.namespace\""
+                    )
+                }));
             }
             requirements.push((
                 field.split('.').map(str::to_owned).collect(),
@@ -264,6 +266,15 @@ impl FieldSelector {
     }
 }
 
+/// Whether the kind says itself what it can be selected by; for others the server knows two fields.
+fn has_fields(resource: &ResourceType) -> bool {
+    resource.custom
+        || matches!(
+            resource.plural.as_str(),
+            "pods" | "nodes" | "events" | "namespaces" | "secrets" | "services"
+        )
+}
+
 /// From the `AddFieldLabelConversionFunc` of each kind.
 fn selectable(resource: &ResourceType, field: &str) -> bool {
     let more: &[&str] = match resource.plural.as_str() {
@@ -281,7 +292,6 @@ fn selectable(resource: &ResourceType, field: &str) -> bool {
         "nodes" => &["spec.unschedulable"],
         "secrets" => &["type"],
         "services" => &["spec.clusterIP", "spec.type"],
-        "replicasets" => &["status.replicas"],
         "events" => &[
             "involvedObject.kind",
             "involvedObject.namespace",

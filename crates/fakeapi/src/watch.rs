@@ -293,7 +293,7 @@ impl Watcher {
 
     fn bookmark(&self, initial: bool) -> Bytes {
         let mut metadata = json!({
-            "resourceVersion": self.cursor.to_string(), "creationTimestamp": null,
+            "resourceVersion": self.cursor.to_string(),
         });
         if initial && let Some(metadata) = metadata.as_object_mut() {
             metadata.insert(
@@ -309,8 +309,18 @@ impl Watcher {
         } else {
             (self.place.resource.kind.clone(), self.place.api_version())
         };
-        let object: Value =
-            json!({ "kind": kind, "apiVersion": api_version, "metadata": metadata });
+        // A typed object has what its type never leaves out.
+        let mut object = if self.form == Form::Metadata || self.place.resource.custom {
+            json!({})
+        } else {
+            let resource = &self.place.resource;
+            crate::managed::blank(&resource.group, &resource.plural).clone()
+        };
+        if let Some(map) = object.as_object_mut() {
+            map.insert("kind".to_owned(), Value::from(kind));
+            map.insert("apiVersion".to_owned(), Value::from(api_version));
+            map.insert("metadata".to_owned(), metadata);
+        }
         let mut line = json!({ "type": "BOOKMARK", "object": object }).to_string();
         line.push('\n');
         Bytes::from(line)

@@ -68,7 +68,9 @@ async fn requests_of_a_typed_client() {
         .patch(
             "b",
             &PatchParams::apply("me"),
-            &Patch::Apply(json!({"apiVersion": "v1", "kind": "ConfigMap", "data": {"y": "2"}})),
+            &Patch::Apply(json!({
+                "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "b"}, "data": {"y": "2"},
+            })),
         )
         .await
         .unwrap();

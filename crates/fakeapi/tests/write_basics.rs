@@ -369,7 +369,7 @@ async fn a_dry_run_changes_nothing() {
     assert_eq!(patched.body["spec"]["replicas"], 7);
     assert_eq!(
         world
-            .delete(format!("{path}?dryRun=All"), json!({}))
+            .delete(&path, json!({"dryRun": ["All"]}))
             .await
             .status,
         200

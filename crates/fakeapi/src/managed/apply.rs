@@ -71,7 +71,8 @@ pub(crate) fn apply(
     if !declared.is_empty() {
         let mut own = writer.entry(declared);
         // Nothing changed: the time stays, and one that comes to share fields has none.
-        if let (true, Some(own)) = (difference.is_empty(), own.as_object_mut()) {
+        let same = difference.is_empty() && merged == base;
+        if let (true, Some(own)) = (same, own.as_object_mut()) {
             match last_time {
                 Some(time) => own.insert("time".to_owned(), time),
                 None => own.remove("time"),

@@ -36,8 +36,6 @@ const NOBODYS: &[&str] = &[
     "resourceVersion",
     "selfLink",
     "uid",
-    "deletionTimestamp",
-    "deletionGracePeriodSeconds",
 ];
 
 /// Compares two whole objects.

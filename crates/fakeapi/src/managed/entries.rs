@@ -57,7 +57,7 @@ const OLD_UPDATERS: &str = "ancient-changes";
 
 /// Brings the entries of `new` up to date with what it changes against `live` (or, for a new object,
 /// against `blank`). What the writer says about the entries themselves counts as in the real server:
-/// `[{}]` ends tracking, nothing at all means the live ones, anything else replaces them.
+/// `[{}]` and `[]` end tracking, nothing at all means the live ones, anything else replaces them.
 pub(crate) fn track_update(
     live: Option<&Value>,
     blank: &Value,
@@ -91,6 +91,10 @@ fn update(entries: &mut Vec<Value>, difference: &Difference, writer: &Writer) {
     let written = difference.written();
     disown(entries, &written, &difference.removed);
     if !written.is_empty() {
+        let time = entries
+            .iter()
+            .find(|entry| writer.owns(entry))
+            .and_then(|entry| entry.get("time").cloned());
         let mut own = entries
             .iter()
             .position(|entry| writer.owns(entry))
@@ -101,7 +105,15 @@ fn update(entries: &mut Vec<Value>, difference: &Difference, writer: &Writer) {
             })
             .unwrap_or_default();
         fields::unite(&mut own, &written);
-        entries.push(writer.entry(own));
+        let mut entry = writer.entry(own);
+        if let (true, Some(entry)) = (writer.subresource == "scale", entry.as_object_mut()) {
+            // On the way from the Scale to its object times get lost, but for one that was there.
+            match time {
+                Some(time) => entry.insert("time".to_owned(), time),
+                None => entry.remove("time"),
+            };
+        }
+        entries.push(entry);
         cap(entries);
     }
     sort(entries);
@@ -207,9 +219,13 @@ pub(crate) fn put(object: &mut Value, entries: Vec<Value>) {
     }
 }
 
-/// A single empty entry: whoever writes it wants the object untracked.
+/// An empty list, or a single empty entry: whoever writes it wants the object untracked.
 fn is_reset(entries: &[Value]) -> bool {
-    matches!(entries, [Value::Object(entry)] if entry.values().all(Value::is_null))
+    match entries {
+        [] => true,
+        [Value::Object(entry)] => entry.values().all(Value::is_null),
+        _ => false,
+    }
 }
 
 fn is_valid(entry: &Value) -> bool {

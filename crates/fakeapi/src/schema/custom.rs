@@ -24,6 +24,8 @@ struct Version {
 pub(super) struct Definition {
     pub group: String,
     pub plural: String,
+    /// Where `/scale` finds the size, with its leading dot.
+    size: Option<String>,
     /// A version without a schema keeps everything.
     versions: BTreeMap<String, Arc<Version>>,
 }
@@ -82,13 +84,38 @@ impl Definition {
         Ok(Self {
             group,
             plural,
+            size: stated_size(crd),
             versions,
         })
+    }
+
+    /// A kind with `/scale` has no negative size, whatever its schema says.
+    fn size(&self, new: &Value, causes: &mut Causes) {
+        let Some(path) = self.size.as_deref() else {
+            return;
+        };
+        let pointer = path.replace('.', "/");
+        if let Some(size) = new.pointer(&pointer)
+            && size.as_i64().is_some_and(|size| size < 0)
+        {
+            causes.invalid(path, size, "should be a non-negative integer");
+        }
+    }
+
+    /// The schema of a version as it was written.
+    pub fn raw(&self, version: &str) -> Option<&Value> {
+        self.versions.get(version).map(|version| &version.raw)
     }
 
     /// Prunes and fills in defaults.
     pub fn shape(&self, version: &str, object: &mut Value) {
         shape::metadata(object);
+        // Of untyped objects an empty list of managers is no list.
+        if let Some(Value::Object(metadata)) = object.get_mut("metadata") {
+            metadata.retain(|name, value| {
+                name != "managedFields" || value.as_array().is_none_or(|list| !list.is_empty())
+            });
+        }
         if let Some(version) = self.versions.get(version) {
             shape::prune(object, &version.root, true);
             shape::defaults(object, &version.root, true);
@@ -118,6 +145,9 @@ impl Definition {
         } else {
             validate::value(new, old, root, &ROOT, true, causes);
         }
+        if subresource != "status" {
+            self.size(new, causes);
+        }
         let mut doubles = Causes::default();
         validate::list_types(new, root, &ROOT, &mut doubles);
         if !doubles.is_empty() {
@@ -143,6 +173,18 @@ impl Definition {
         }
         rules::check(new, old, root, &ROOT, &|| false, causes);
     }
+}
+
+fn stated_size(crd: &Value) -> Option<String> {
+    crd.pointer("/spec/versions")?
+        .as_array()?
+        .iter()
+        .find_map(|version| {
+            version
+                .pointer("/subresources/scale/specReplicasPath")?
+                .as_str()
+        })
+        .map(str::to_owned)
 }
 
 fn compiled(

@@ -188,6 +188,7 @@ impl Causes {
                     | "FieldValueTooLong"
                     | "FieldValueTooMany"
                     | "FieldValueTypeInvalid"
+                    | "FieldValueNotSupported"
             )
         })
     }

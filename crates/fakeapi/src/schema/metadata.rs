@@ -227,5 +227,30 @@ pub(super) fn check_update(new: &Value, old: &Value, causes: &mut Causes) {
             causes.invalid(path.child(field), &value, "field is immutable");
         }
     }
+    for field in ["deletionTimestamp", "deletionGracePeriodSeconds"] {
+        let (now, before) = (new.get(field), old.get(field));
+        if now != before {
+            let value = now.cloned().unwrap_or_default();
+            causes.invalid(path.child(field), &value, "field is immutable");
+        }
+    }
     contents(new, &path, causes);
+}
+
+/// What the built-in kinds ask of finalizers besides: theirs are the only ones without a domain.
+pub(super) fn finalizers(metadata: &Value, causes: &mut Causes) {
+    let root = Path::Root;
+    let path = root.child("metadata");
+    let list_path = path.child("finalizers");
+    for (place, finalizer) in list(metadata, "finalizers").iter().enumerate() {
+        let name = finalizer.as_str().unwrap_or_default();
+        let standard = matches!(name, "kubernetes" | "orphan" | "foregroundDeletion");
+        if !standard && !name.contains('/') {
+            causes.invalid(
+                list_path.index(place),
+                finalizer,
+                "name is neither a standard finalizer name nor is it fully qualified",
+            );
+        }
+    }
 }

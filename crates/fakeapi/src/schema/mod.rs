@@ -4,16 +4,18 @@
 //! the registry allocates, applies the rules of the endpoint, and then calls `validate`. Storage,
 //! generation, status endpoints and admission do not belong here.
 
-mod builtin;
+pub(crate) mod builtin;
 pub(crate) mod cel;
 mod custom;
 pub(crate) mod field;
 mod formats;
+pub(crate) mod go;
 mod metadata;
 mod names;
 mod rules;
 mod shape;
 mod structural;
+mod typed;
 mod validate;
 
 use std::collections::BTreeMap;
@@ -80,7 +82,43 @@ impl Schemas {
             definition.shape(version, object);
             return Ok(());
         }
+        typed::prune(resource, object);
         builtin::default(resource, object, old)
+    }
+
+    /// Fields the schema of the kind does not know, as paths.
+    pub(crate) fn unknown(
+        &self,
+        resource: &ResourceType,
+        version: &str,
+        object: &Value,
+    ) -> Vec<String> {
+        let schema = self
+            .definition(&resource.group, &resource.plural)
+            .and_then(|definition| definition.raw(version));
+        typed::unknown(resource, schema, object)
+    }
+
+    /// Whether an object can be read as its kind; if not, what Go says.
+    pub(crate) fn decode(&self, resource: &ResourceType, object: &Value) -> Result<(), String> {
+        go::wrong(resource, object).map_or(Ok(()), Err)
+    }
+
+    /// Whether a configuration somebody applies fits the types of the kind.
+    ///
+    /// # Errors
+    ///
+    /// 500 with everything that does not.
+    pub(crate) fn typed(
+        &self,
+        resource: &ResourceType,
+        version: &str,
+        config: &Value,
+    ) -> Result<(), StatusError> {
+        let schema = self
+            .definition(&resource.group, &resource.plural)
+            .and_then(|definition| definition.raw(version));
+        typed::check(resource, version, schema, config)
     }
 
     /// Fills in what the registry allocates after mutating admission: addresses, families and ports of
@@ -119,15 +157,52 @@ impl Schemas {
         }
         let mut causes = Causes::default();
         let empty = Value::Null;
+        if subresource.is_empty() && resource.plural == "services" && resource.group.is_empty() {
+            // Addresses are given out before anything else is looked at.
+            builtin::addresses(new, old, &mut causes);
+            if !causes.is_empty() {
+                return Err(StatusError::invalid(
+                    resource,
+                    text_of(new, "name"),
+                    causes.as_slice(),
+                ));
+            }
+        }
         let metadata = new.get("metadata").unwrap_or(&empty);
+        let legacy = resource.group == "events.k8s.io";
+        // Leases and custom kinds are checked by other code than the rest.
+        let finalizers = |causes: &mut Causes| {
+            if !resource.custom && resource.group != "coordination.k8s.io" {
+                metadata::finalizers(metadata, causes);
+            }
+        };
+        let new_object = |causes: &mut Causes| {
+            metadata::check(resource, metadata, causes);
+            finalizers(causes);
+        };
         match old.and_then(|old| old.get("metadata")) {
-            None => metadata::check(resource, metadata, &mut causes),
+            None if legacy => {
+                builtin::events::legacy(new, &mut causes);
+                new_object(&mut causes);
+            }
+            None => new_object(&mut causes),
             Some(before) => {
                 // As the real server does: for all kinds, for all kinds' updates, and by the kind.
                 metadata::check_common(resource, metadata, &mut causes);
                 metadata::check_update(metadata, before, &mut causes);
-                metadata::check_update(metadata, before, &mut causes);
+                if legacy {
+                    builtin::events::legacy(new, &mut causes);
+                }
+                if resource.group != "discovery.k8s.io" {
+                    metadata::check_update(metadata, before, &mut causes);
+                    finalizers(&mut causes);
+                }
             }
+        }
+        // Some kinds validate an update as a creation as well, after what an update alone may not do.
+        if old.is_some() && subresource.is_empty() && builtin::is_created_anew(resource) {
+            builtin::validate_change(resource, new, old, &mut causes);
+            new_object(&mut causes);
         }
         if let Some(definition) = self.definition(&resource.group, &resource.plural) {
             definition.validate(version, subresource, new, old, &mut causes);
@@ -143,6 +218,14 @@ impl Schemas {
             .unwrap_or_default();
         Err(StatusError::invalid(resource, name, causes.as_slice()))
     }
+}
+
+/// A text of the metadata, empty if absent.
+fn text_of<'v>(object: &'v Value, field: &str) -> &'v str {
+    object
+        .get("metadata")
+        .and_then(|metadata| metadata.get(field)?.as_str())
+        .unwrap_or_default()
 }
 
 /// Rejects what is wrong with a CustomResourceDefinition.

@@ -36,6 +36,8 @@ pub(super) fn metadata(object: &mut Value) {
                 Value::Array(list) => list.is_empty(),
                 _ => false,
             };
+            // An empty list of managers means something to a write.
+            let empty = empty && !(name == "managedFields" && value.is_array());
             !empty && METADATA.contains(&name.as_str())
         });
     }

@@ -232,10 +232,11 @@ fn number(value: &Value, node: &Node, path: &Path<'_>, causes: &mut Causes) {
         let detail = format!("{} in body should be {detail}", path.dotted());
         causes.invalid(path, value, &detail);
     };
-    // A limit of an integer is printed as one.
+    // Against an integer a limit is one as well: its fraction counts for nothing.
     let whole = value.is_i64() || value.is_u64();
+    let limit = |limit: f64| if whole { limit.trunc() } else { limit };
     let printed = |limit: f64| {
-        if whole && limit.fract() == 0.0 {
+        if whole {
             format!("{limit:.0}")
         } else {
             float(limit)
@@ -247,14 +248,14 @@ fn number(value: &Value, node: &Node, path: &Path<'_>, causes: &mut Causes) {
             report(format!("a multiple of {}", printed(factor)));
         }
     }
-    if let Some(most) = checks.maximum {
+    if let Some(most) = checks.maximum.map(limit) {
         if checks.exclusive_maximum && number >= most {
             report(format!("less than {}", printed(most)));
         } else if number > most {
             report(format!("less than or equal to {}", printed(most)));
         }
     }
-    if let Some(least) = checks.minimum {
+    if let Some(least) = checks.minimum.map(limit) {
         if checks.exclusive_minimum && number <= least {
             report(format!("greater than {}", printed(least)));
         } else if number < least {

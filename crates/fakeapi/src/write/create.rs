@@ -29,6 +29,7 @@ pub(crate) async fn post(
     }
     let write = Write::new(api, request, place, "CreateOptions")?;
     let mut object = body(request)?;
+    write.decode(&object)?;
     write.check_object(&mut object)?;
     create(&write, object, Verb::Create, false).await
 }
@@ -42,15 +43,14 @@ pub(crate) async fn create(
 ) -> Result<Answer, StatusError> {
     let resource = Arc::clone(&write.place.resource);
     if let Some(metadata) = metadata_mut(&mut object) {
-        // The server's own; whatever a client says about them.
-        for field in [
-            "uid",
-            "creationTimestamp",
-            "deletionTimestamp",
-            "deletionGracePeriodSeconds",
-            "selfLink",
-        ] {
-            metadata.remove(field);
+        // The server's own; whatever a client says about them. Only a POST loses the marks of a deletion.
+        let wiped: &[&str] = if verb == Verb::Create {
+            &["deletionTimestamp", "deletionGracePeriodSeconds"]
+        } else {
+            &[]
+        };
+        for field in ["uid", "creationTimestamp", "selfLink"].iter().chain(wiped) {
+            metadata.remove(*field);
         }
         if metadata.get("resourceVersion").and_then(Value::as_str) == Some("") {
             metadata.remove("resourceVersion");
@@ -75,13 +75,6 @@ pub(crate) async fn create(
     let attributes = write.attributes(Operation::Create, &name);
     if write.is_admitted() {
         object = admission::mutate(write.api, &attributes, object, None).await?;
-    }
-    if !metadata_text(&object, "resourceVersion").is_empty() {
-        return Err(StatusError::new(
-            500,
-            "",
-            "resourceVersion should not be set on objects to be created",
-        ));
     }
     let stem = metadata_text(&object, "generateName").to_owned();
     let generated = !stem.is_empty() && metadata_text(&object, "name").is_empty();
@@ -108,6 +101,16 @@ pub(crate) async fn create(
         let name = metadata_text(&object, "name").to_owned();
         let attributes = write.attributes(Operation::Create, &name);
         admission::validate(write.api, &attributes, Some(&object), None).await?;
+    }
+    rules::warn(&resource, &object, None, |text| write.warn(text));
+    let versioned = !metadata_text(&object, "resourceVersion").is_empty();
+    if versioned && verb == Verb::Create && !write.dry_run {
+        // The storage says so, after everything else; a PUT or an apply leaves it out of account.
+        return Err(StatusError::new(
+            500,
+            "",
+            "resourceVersion should not be set on objects to be created",
+        ));
     }
     store(
         write,
@@ -174,7 +177,14 @@ fn store(
         }
     }
     let name = metadata_text(&object, "name");
-    Err(StatusError::already_exists(&resource, name))
+    let mut error = StatusError::already_exists(&resource, name);
+    if write
+        .stored(name)
+        .is_some_and(|stored| super::is_terminating(&stored.value))
+    {
+        error.message = format!("object is being deleted: {}", error.message);
+    }
+    Err(error)
 }
 
 fn answer(write: &Write<'_>, stored: Arc<Stored>) -> Answer {

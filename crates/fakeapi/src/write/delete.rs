@@ -45,16 +45,17 @@ impl DeleteOptions {
     /// From the body, or without one from the query.
     fn read(request: &Request) -> Result<(Self, bool), StatusError> {
         let query = &request.query;
-        let mut dry_run = query.dry_run("DeleteOptions")?;
         let body = request.body.as_ref().filter(|body| body.is_object());
+        // With a body the query counts for nothing, `dryRun` included.
+        let mut dry_run = body.is_none() && query.dry_run("DeleteOptions")?;
         let text = |field: &str| -> Option<String> {
-            match body.and_then(|body| body.get(field)) {
-                Some(value) => value.as_str().map(str::to_owned),
+            match body {
+                Some(body) => body.get(field)?.as_str().map(str::to_owned),
                 None => Some(query.text(field).to_owned()).filter(|text| !text.is_empty()),
             }
         };
-        let grace = match body.and_then(|body| body.get("gracePeriodSeconds")) {
-            Some(value) => value.as_i64(),
+        let grace = match body {
+            Some(body) => body.get("gracePeriodSeconds").and_then(Value::as_i64),
             None => query.text("gracePeriodSeconds").parse().ok(),
         };
         // The server takes a negative one for a second.
@@ -78,7 +79,7 @@ impl DeleteOptions {
                     "FieldValueNotSupported",
                     "propagationPolicy",
                     format!(
-                        "Unsupported value: {other:?}: supported values: \"Background\", \"Foreground\", \"Orphan\""
+                        "Unsupported value: {other:?}: supported values: \"Foreground\", \"Background\", \"Orphan\", \"nil\""
                     ),
                 )));
             }
@@ -210,7 +211,13 @@ pub(crate) async fn delete(
         }
         match &outcome {
             Outcome::Marked(object) if *object == *current.value => return Ok((current, false)),
-            _ if write.dry_run => return Ok((current, matches!(outcome, Outcome::Gone(_)))),
+            _ if write.dry_run => {
+                return Ok(match outcome {
+                    Outcome::Marked(object) => (Stored::new(object, current.revision), false),
+                    Outcome::Gone(Some(last)) => (Stored::new(last, current.revision), true),
+                    _ => (current, true),
+                });
+            }
             _ => {}
         }
         if let Some(done) = commit(write, &current, name, outcome) {
@@ -260,7 +267,12 @@ fn marked(write: &Write<'_>, options: &DeleteOptions, current: &Stored) -> Outco
     if rules::is_graceful(&write.place.resource) {
         return marked_pod(object, options, now);
     }
-    let pending = propagate(&mut object, options);
+    // Events are no part of garbage collection: policies say nothing about them.
+    let pending = if write.place.resource.plural == "events" {
+        !finalizers(&object).is_empty()
+    } else {
+        propagate(&mut object, options)
+    };
     if write.place.resource.storage == "namespaces" {
         return marked_namespace(object, pending, now);
     }
@@ -454,7 +466,8 @@ fn commit(
                 key: write.key(name),
                 after,
             });
-            last = stored;
+            // What is gone is shown as of its end.
+            last = stored.map(|stored| stored.at(change.revision));
             changes.push(change);
         }
         (last.map(|stored| (stored, gone)), changes)

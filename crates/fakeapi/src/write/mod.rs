@@ -36,6 +36,8 @@ pub(crate) struct Write<'a> {
     /// `CreateOptions`, `UpdateOptions`, `PatchOptions` or `DeleteOptions`.
     options_kind: &'static str,
     manager: String,
+    /// `fieldValidation`.
+    validation: String,
     options: Value,
     warnings: Arc<Mutex<Vec<String>>>,
 }
@@ -102,6 +104,7 @@ impl<'a> Write<'a> {
             form: crate::read::wanted_form(&request.accept),
             options_kind,
             manager,
+            validation: query.text("fieldValidation").to_owned(),
             options: Value::Object(options),
             warnings: Arc::default(),
         })
@@ -206,6 +209,76 @@ impl<'a> Write<'a> {
         self.warned(Answer::stored(status, stored, self.form, &self.place))
     }
 
+    /// A text for a Warning header.
+    pub(crate) fn warn(&self, text: String) {
+        let mut warnings = self.warnings.lock().unwrap_or_else(PoisonError::into_inner);
+        if !warnings.contains(&text) {
+            warnings.push(text);
+        }
+    }
+
+    /// Warns of fields the kind does not know, or refuses them, as the request asks.
+    pub(crate) fn strictly(&self, object: &Value) -> Result<(), String> {
+        if self.validation == "Ignore" {
+            return Ok(());
+        }
+        let unknown = self
+            .api
+            .schemas()
+            .unknown(&self.place.resource, &self.place.version, object);
+        let texts: Vec<String> = unknown
+            .iter()
+            .map(|path| format!("unknown field {path:?}"))
+            .collect();
+        if self.validation == "Strict" && !texts.is_empty() {
+            return Err(format!("strict decoding error: {}", texts.join(", ")));
+        }
+        texts.into_iter().for_each(|text| self.warn(text));
+        Ok(())
+    }
+
+    /// Whether the body of a POST or PUT can be read as the kind at all.
+    pub(crate) fn decode(&self, object: &Value) -> Result<(), StatusError> {
+        let resource = &self.place.resource;
+        let (kind, version) = (&resource.kind, &self.place.version);
+        let text = |field: &str| {
+            object
+                .get(field)
+                .and_then(Value::as_str)
+                .unwrap_or_default()
+        };
+        let (stated, named) = (text("apiVersion"), text("kind"));
+        let known = crate::schema::go::scheme_knows(stated, named);
+        let problem = if resource.custom && named.is_empty() {
+            Some(format!("Object 'Kind' is missing in '{object}'"))
+        } else if !resource.custom
+            && named == kind
+            && !stated.is_empty()
+            && stated != self.place.api_version()
+            && !known
+        {
+            Some(format!(
+                "no kind \"{named}\" is registered for version \"{stated}\" in scheme \"pkg/runtime/scheme.go:110\""
+            ))
+        } else {
+            self.api.schemas().decode(resource, object).err()
+        };
+        if resource.custom && named.is_empty() && self.validation != "Ignore" {
+            let shown = object.to_string();
+            let part: String = shown.chars().take(30).collect();
+            return Err(StatusError::bad_request(format!(
+                "the object provided is unrecognized (must be of type {kind}): Object 'Kind' is missing in '{shown}' ({part} ...)"
+            )));
+        }
+        let problem = problem.or_else(|| self.strictly(object).err());
+        match problem {
+            Some(problem) => Err(StatusError::bad_request(format!(
+                "{kind} in version \"{version}\" cannot be handled as a {kind}: {problem}"
+            ))),
+            None => Ok(()),
+        }
+    }
+
     pub(crate) fn warned(&self, mut answer: Answer) -> Answer {
         answer.warnings = self
             .warnings
@@ -292,19 +365,18 @@ impl<'a> Write<'a> {
                     Value::from(self.place.namespace.clone()),
                 );
             } else if namespace != self.place.namespace {
-                return Err(StatusError::bad_request(
-                    "the namespace of the provided object does not match the namespace sent on the request",
-                ));
+                return Err(other_namespace());
             }
-        } else if !namespace.is_empty() {
-            return Err(StatusError::bad_request(
-                "the namespace of the provided object does not match the namespace sent on the request",
-            ));
+        } else {
+            metadata.remove("namespace");
         }
         if !self.place.name.is_empty() {
             let name = text(metadata, "name");
             if name.is_empty() {
-                return Err(StatusError::bad_request("name must be provided"));
+                return Err(StatusError::bad_request(format!(
+                    "the name of the object ({} based on URL) was undeterminable: name must be provided",
+                    self.place.name
+                )));
             }
             if name != self.place.name {
                 return Err(StatusError::bad_request(format!(
@@ -315,6 +387,20 @@ impl<'a> Write<'a> {
         }
         Ok(())
     }
+}
+
+pub(crate) fn other_namespace() -> StatusError {
+    StatusError::bad_request(
+        "the namespace of the provided object does not match the namespace sent on the request",
+    )
+}
+
+/// A text of an object, empty if absent.
+pub(crate) fn text_of<'v>(object: &'v Value, field: &str) -> &'v str {
+    object
+        .get(field)
+        .and_then(Value::as_str)
+        .unwrap_or_default()
 }
 
 /// The body of a write that needs one.

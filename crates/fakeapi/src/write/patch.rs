@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use serde_json::{Map, Value};
+use serde_json::{Value, json};
 
 use super::update::{Proposal, update};
 use super::{Write, body, create, metadata_mut, metadata_text, scale};
@@ -91,6 +91,7 @@ pub(crate) async fn patch(
         if is_scale {
             object = scale::into_object(resource, &object, &current.value)?;
         } else {
+            decoded(&write, &object)?;
             checked(&write, &mut object)?;
         }
         Ok(Proposal {
@@ -113,6 +114,21 @@ fn versioned(write: &Write<'_>, stored: &Value) -> Value {
         );
     }
     object
+}
+
+/// What a patch makes of an object has to be one of the kind still.
+fn decoded(write: &Write<'_>, object: &Value) -> Result<(), StatusError> {
+    let decoded = write.api.schemas().decode(&write.place.resource, object);
+    let Err(problem) = decoded.and_then(|()| write.strictly(object)) else {
+        return Ok(());
+    };
+    let shown = Value::from(object.to_string());
+    Err(StatusError::invalid_kind(
+        "",
+        "",
+        "",
+        &[Cause::invalid("patch", &shown, &problem)],
+    ))
 }
 
 /// A patch may not make another object of it. A missing resourceVersion means the newest.
@@ -140,6 +156,12 @@ async fn apply(write: &Write<'_>, mut document: Value, force: bool) -> Result<An
             "server-side apply of a Scale is not served here",
         ));
     }
+    let missing = write.stored(&write.place.name).is_none();
+    let creates = write.place.subresource.is_empty() || crate::rules::create_on_update(&resource);
+    if missing && !creates {
+        return Err(StatusError::not_found(&resource, &write.place.name));
+    }
+    refuse_other_type(write, &document)?;
     let stated = document
         .get("metadata")
         .and_then(|metadata| metadata.get("managedFields"))
@@ -149,32 +171,37 @@ async fn apply(write: &Write<'_>, mut document: Value, force: bool) -> Result<An
             "metadata.managedFields must be nil",
         ));
     }
-    if let Some(map) = document.as_object_mut() {
-        let metadata = map
-            .entry("metadata")
-            .or_insert_with(|| Value::Object(Map::new()));
+    write
+        .api
+        .schemas()
+        .typed(&resource, &write.place.version, &document)?;
+    // Looked at last, after conflicts.
+    let namespace = metadata_text(&document, "namespace").to_owned();
+    let elsewhere =
+        resource.namespaced && !namespace.is_empty() && namespace != write.place.namespace;
+    if let (true, Some(metadata)) = (elsewhere, metadata_mut(&mut document)) {
+        metadata.remove("namespace");
+    }
+    let here = || {
+        if elsewhere {
+            Err(super::other_namespace())
+        } else {
+            Ok(())
+        }
+    };
+    // Only the outcome has to be named: what is stored already is.
+    if let (false, Some(map)) = (missing, document.as_object_mut()) {
+        let metadata = map.entry("metadata").or_insert_with(|| json!({}));
         if let Some(metadata) = metadata.as_object_mut() {
             metadata
                 .entry("name")
                 .or_insert_with(|| Value::from(write.place.name.clone()));
         }
-        for field in ["kind", "apiVersion"] {
-            if !map.get(field).is_some_and(Value::is_string) {
-                return Err(StatusError::bad_request(format!(
-                    "Object '{}' is missing in '{}'",
-                    if field == "kind" { "Kind" } else { field },
-                    Value::Object(map.clone())
-                )));
-            }
-        }
     }
     write.check_object(&mut document)?;
     let config = confined(write, document);
     let (shape, blank) = write.shape();
-    if write.stored(&write.place.name).is_none() {
-        if !write.place.subresource.is_empty() {
-            return Err(StatusError::not_found(&resource, &write.place.name));
-        }
+    if missing {
         let uid = metadata_text(&config, "uid").to_owned();
         if !uid.is_empty() {
             return Err(StatusError::conflict(
@@ -186,6 +213,7 @@ async fn apply(write: &Write<'_>, mut document: Value, force: bool) -> Result<An
             ));
         }
         let object = managed::apply(None, &blank, &config, &shape, &write.writer("Apply"), force)?;
+        here()?;
         return create::create(write, object, Verb::Apply, true).await;
     }
     update(write, Verb::Apply, |current: &Arc<Stored>| {
@@ -197,6 +225,7 @@ async fn apply(write: &Write<'_>, mut document: Value, force: bool) -> Result<An
             &write.writer("Apply"),
             force,
         )?;
+        here()?;
         if let (true, Some(metadata)) = (
             metadata_text(&config, "resourceVersion").is_empty(),
             metadata_mut(&mut object),
@@ -212,6 +241,34 @@ async fn apply(write: &Write<'_>, mut document: Value, force: bool) -> Result<An
         })
     })
     .await
+}
+
+/// An applied configuration states exactly the kind and version of the request; what cannot be read as
+/// such counts as nothing stated.
+fn refuse_other_type(write: &Write<'_>, document: &Value) -> Result<(), StatusError> {
+    let stated = super::text_of(document, "apiVersion");
+    let mut kind = super::text_of(document, "kind");
+    let (group, version) = match stated.split_once('/') {
+        None => ("", stated),
+        Some(("", "")) => ("", ""),
+        Some((_, version)) if version.contains('/') => {
+            kind = "";
+            ("", "")
+        }
+        Some(parts) => parts,
+    };
+    let resource = &write.place.resource;
+    let wanted = (
+        resource.group.as_str(),
+        write.place.version.as_str(),
+        resource.kind.as_str(),
+    );
+    if (group, version, kind) == wanted {
+        return Ok(());
+    }
+    Err(StatusError::bad_request(format!(
+        "invalid object type: {group}/{version}, Kind={kind}"
+    )))
 }
 
 /// What an applied configuration says about the other endpoint's fields counts for nothing.

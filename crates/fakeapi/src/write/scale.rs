@@ -15,7 +15,10 @@ pub(crate) fn of(resource: &ResourceType, object: &Value) -> Value {
     let mut spec = Map::new();
     let mut status = Map::new();
     if let Some(scale) = &resource.scale {
-        if let Some(replicas) = at(&scale.spec_replicas) {
+        // Left out when 0.
+        if let Some(replicas) =
+            at(&scale.spec_replicas).filter(|replicas| replicas.as_i64() != Some(0))
+        {
             spec.insert("replicas".to_owned(), replicas);
         }
         status.insert(
@@ -46,6 +49,24 @@ pub(crate) fn of(resource: &ResourceType, object: &Value) -> Value {
         }
     }
     json!({ "kind": "Scale", "apiVersion": "autoscaling/v1", "metadata": metadata, "spec": spec, "status": status })
+}
+
+/// A custom object has to state its size to have one.
+pub(crate) fn refuse_without_size(
+    resource: &ResourceType,
+    object: &Value,
+) -> Result<(), StatusError> {
+    let Some(scale) = resource.scale.as_ref().filter(|_| resource.custom) else {
+        return Ok(());
+    };
+    let path = format!("/{}", scale.spec_replicas.join("/"));
+    if object.pointer(&path).is_some() {
+        return Ok(());
+    }
+    Err(StatusError::internal(&format!(
+        "the spec replicas field \".{}\" does not exist",
+        scale.spec_replicas.join(".")
+    )))
 }
 
 /// A selector as text: `app=web,tier in (a,b)`.
@@ -105,7 +126,8 @@ pub(crate) fn into_object(
         .cloned()
         .unwrap_or_else(|| Value::from(0));
     match replicas.as_i64() {
-        Some(count) if count >= 0 => {}
+        // A custom kind's own validation says so.
+        Some(count) if count >= 0 || resource.custom => {}
         Some(_) => {
             let name = super::metadata_text(&object, "name");
             return Err(StatusError::invalid_kind(

@@ -47,17 +47,24 @@ pub(crate) async fn put(
         .await;
     }
     let mut object = sent;
+    write.decode(&object)?;
     write.check_object(&mut object)?;
     let resource = Arc::clone(&write.place.resource);
-    if write.place.subresource.is_empty()
+    if matches!(write.place.subresource.as_str(), "" | "status")
         && rules::create_on_update(&resource)
         && write.stored(&write.place.name).is_none()
     {
+        let uid = metadata_text(&object, "uid");
+        if !uid.is_empty() {
+            return Err(other_uid(&write, uid, ""));
+        }
         return super::create::create(&write, object, Verb::Update, false).await;
     }
     let unconditional = rules::unconditional_update(&resource);
     update(&write, Verb::Update, |current| {
         let mut object = object.clone();
+        let uid = metadata_text(&object, "uid").to_owned();
+        refuse_other_uid(&write, &uid, current)?;
         let stated = metadata_text(&object, "resourceVersion").to_owned();
         if stated.is_empty() || stated == "0" {
             if !unconditional {
@@ -74,8 +81,6 @@ pub(crate) async fn put(
             }
             set_revision(&mut object, current.revision);
         }
-        let uid = metadata_text(&object, "uid").to_owned();
-        refuse_other_uid(&write, &uid, current)?;
         Ok(Proposal {
             object,
             tracked: false,
@@ -94,14 +99,18 @@ fn refuse_other_uid(write: &Write<'_>, stated: &str, current: &Stored) -> Result
     if stated.is_empty() || stated == found {
         return Ok(());
     }
-    Err(StatusError::precondition(
+    Err(other_uid(write, stated, found))
+}
+
+fn other_uid(write: &Write<'_>, stated: &str, found: &str) -> StatusError {
+    StatusError::precondition(
         &write.place.resource,
         &write.place.namespace,
         &write.place.name,
         "UID",
         stated,
         found,
-    ))
+    )
 }
 
 /// Changes a stored object into what `propose` makes of it, again and again while others are faster.
@@ -159,20 +168,6 @@ async fn prepare(
     if metadata_text(&object, "resourceVersion").is_empty() {
         set_revision(&mut object, current.revision);
     }
-    if !is_terminating(old) && is_terminating(&object) {
-        return Err(StatusError::invalid(
-            resource,
-            &place.name,
-            &[Cause::new(
-                "FieldValueInvalid",
-                "metadata.deletionTimestamp",
-                format!(
-                    "Invalid value: {:?}: field is immutable",
-                    metadata_text(&object, "deletionTimestamp")
-                ),
-            )],
-        ));
-    }
     rules::confine(resource, &place.subresource, &mut object, old);
     if !tracked {
         let (shape, blank) = write.shape();
@@ -206,6 +201,7 @@ async fn prepare(
         &object,
         Some(old),
     )?;
+    rules::warn(resource, &object, Some(old), |text| write.warn(text));
     if write.is_admitted() {
         validate(write, &object, old).await?;
     }

@@ -11,6 +11,7 @@ mod script;
 mod setup;
 mod shrink;
 mod side;
+mod unmended;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -114,6 +115,15 @@ fn print(counts: &Counts) {
             println!("accepted ×{number}: {}", entry.reason);
         }
     }
+    for (known, number) in &counts.unmended {
+        println!("NOT MENDED YET, ended {number} scripts early: {known}");
+    }
+    println!(
+        "{} scripts ended early at {} known kinds of differences; {} begun again because the real server gave up",
+        counts.unmended.values().sum::<usize>(),
+        counts.unmended.len(),
+        counts.stalls
+    );
     println!(
         "{} kinds of unexplained differences",
         counts.unexplained.len()

@@ -70,6 +70,7 @@ impl Normaliser {
             mask(&mut body, "/metadata/resourceVersion", "<list>");
             mask(&mut body, "/metadata/continue", "<continue>");
         }
+        order(&mut body);
         if body.get("type").and_then(Value::as_str) == Some("BOOKMARK") {
             mask(&mut body, "/object/metadata/resourceVersion", "<list>");
         }
@@ -158,6 +159,60 @@ impl Normaliser {
         pattern
             .replace_all(&text, |captures: &Captures<'_>| with(self, &captures[0]))
             .into_owned()
+    }
+}
+
+/// The real server walks maps in no fixed order, so what is wrong comes in another one each time: causes and
+/// what a message says of them are sorted.
+fn order(body: &mut Value) {
+    let texts: Vec<String> = body
+        .pointer("/details/causes")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+        .map(|cause| {
+            let text = |field: &str| cause.get(field).and_then(Value::as_str).unwrap_or_default();
+            match text("field") {
+                "" => text("message").to_owned(),
+                field => format!("{field}: {}", text("message")),
+            }
+        })
+        .collect();
+    if let Some(Value::Array(causes)) = body.pointer_mut("/details/causes") {
+        causes.sort_by_key(Value::to_string);
+    }
+    let Some(Value::String(message)) = body.get_mut("message") else {
+        return;
+    };
+    if let Some((head, listed)) = message.split_once(" is invalid: [") {
+        let mut once: Vec<String> = Vec::new();
+        for text in texts {
+            if !once.contains(&text) {
+                once.push(text);
+            }
+        }
+        // Only a message that says just that.
+        if listed == format!("{}]", once.join(", ")) {
+            once.sort();
+            *message = format!("{head} is invalid: [{}]", once.join(", "));
+        }
+    } else if let Some((head, listed)) = message.split_once(": errors:\n") {
+        let mut lines: Vec<&str> = listed.split('\n').collect();
+        lines.sort_unstable();
+        *message = format!("{head}: errors:\n{}", lines.join("\n"));
+    } else if message.starts_with("Apply failed with ") {
+        let mut lines: Vec<&str> = message.split('\n').collect();
+        // Below each manager its fields.
+        let mut begin = 1;
+        while begin < lines.len() {
+            let end = lines[begin..]
+                .iter()
+                .position(|line| !line.starts_with("- "))
+                .map_or(lines.len(), |length| begin + length);
+            lines[begin..end].sort_unstable();
+            begin = end + 1;
+        }
+        *message = lines.join("\n");
     }
 }
 

@@ -18,6 +18,7 @@ use crate::script::Step;
 use crate::setup::Setup;
 use crate::shrink::shrink;
 use crate::side::{Patience, Side, fake_client};
+use crate::unmended::unmended;
 
 /// Runs of one script while it is made shorter.
 const SHRINKING_RUNS: usize = 80;
@@ -41,6 +42,11 @@ pub struct Counts {
     pub statuses: BTreeMap<u16, usize>,
     /// By index into the table of accepted differences.
     pub accepted: BTreeMap<usize, usize>,
+    /// Scripts that were begun again because the real server gave up.
+    pub stalls: usize,
+    /// By what begins their signature: how many scripts ended early at a difference that is known and
+    /// not mended yet.
+    pub unmended: BTreeMap<&'static str, usize>,
     /// By signature: in how many scripts, and the report of the first.
     pub unexplained: BTreeMap<String, (usize, String)>,
 }
@@ -50,7 +56,12 @@ struct Failure {
     step: Step,
     index: usize,
     differences: Vec<Difference>,
+    /// The real server gave up on its own work; that says nothing about the other one.
+    stalled: bool,
 }
+
+/// How often a script is begun again when the real server gave up.
+const REPETITIONS: usize = 3;
 
 fn options() -> Options {
     Options {
@@ -92,7 +103,16 @@ impl Runner {
             .map(|seed| async move {
                 let script = generate::script(seed, source);
                 let mut counts = Counts::default();
-                let failure = self.script(&script, &mut counts).await?;
+                let mut failure = self.script(&script, &mut counts).await?;
+                let mut stalls = 0;
+                while failure.as_ref().is_some_and(|failure| failure.stalled)
+                    && stalls < REPETITIONS
+                {
+                    stalls += 1;
+                    counts = Counts::default();
+                    failure = self.script(&script, &mut counts).await?;
+                }
+                counts.stalls = stalls;
                 anyhow::Ok((seed, script, counts, failure))
             })
             .buffered(jobs);
@@ -100,6 +120,7 @@ impl Runner {
         let mut total = Counts::default();
         while let Some((seed, script, counts, failure)) = results.try_next().await? {
             total.scripts += 1;
+            total.stalls += counts.stalls;
             for (key, number) in counts.requests {
                 *total.requests.entry(key).or_default() += number;
             }
@@ -114,6 +135,10 @@ impl Runner {
                 continue;
             };
             let signature = signature(&failure.step, first);
+            if let Some(known) = unmended(&signature) {
+                *total.unmended.entry(known).or_default() += 1;
+                continue;
+            }
             if let Some((scripts, _)) = total.unexplained.get_mut(&signature) {
                 *scripts += 1;
                 continue;
@@ -138,10 +163,10 @@ impl Runner {
             self.number.fetch_add(1, Ordering::Relaxed)
         );
         let fake_client = fake_client(&FakeApi::restore(&self.fake, options()));
-        self.setup.namespace(&fake_client, &namespace).await?;
-        self.setup.namespace(&self.real, &namespace).await?;
-        let mut fake = Side::new(fake_client, &namespace);
-        let mut real = Side::new(self.real.clone(), &namespace);
+        let begin = self.setup.namespace(&fake_client, &namespace).await?;
+        let mut fake = Side::new(fake_client, &namespace, &begin);
+        let begin = self.setup.namespace(&self.real, &namespace).await?;
+        let mut real = Side::new(self.real.clone(), &namespace, &begin);
         for (index, step) in script.iter().enumerate() {
             let mut patience = Patience {
                 events: 0,
@@ -175,6 +200,12 @@ impl Runner {
                     step: step.clone(),
                     index,
                     differences: unexplained,
+                    stalled: answered.status == 504
+                        && answered
+                            .body
+                            .get("message")
+                            .and_then(Value::as_str)
+                            .is_some_and(|text| text.contains("within requested timeout")),
                 }));
             }
         }

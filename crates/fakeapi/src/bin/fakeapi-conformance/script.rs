@@ -3,8 +3,8 @@
 //!
 //! Texts of paths and bodies hold placeholders, because the two servers give out different names:
 //! `{ns}` the script's namespace, `{uid:K}`, `{version:K}`, `{first:K}` (the first resourceVersion seen)
-//! and `{name:K}` of the object K (`plural/name`), `{continue}` of the last page, `{list}` the
-//! resourceVersion of the last list. `{"$from": K, "$merge": {…}}` is the object as last seen,
+//! and `{name:K}` of the object K (`plural/name`), `{latest:K}` and `{since:K}` the versions for watches,
+//! `{continue}` of the last page, `{list}` the resourceVersion of the last list. `{"$from": K, "$merge": {…}}` is the object as last seen,
 //! with a merge patch done to it.
 
 use std::collections::BTreeMap;
@@ -56,6 +56,8 @@ pub struct Memory {
     objects: BTreeMap<String, Known>,
     next_page: String,
     list: String,
+    /// The resourceVersion the namespace began with.
+    begin: String,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -68,9 +70,10 @@ struct Known {
 }
 
 impl Memory {
-    pub fn new(namespace: &str) -> Self {
+    pub fn new(namespace: &str, begin: &str) -> Self {
         Self {
             namespace: namespace.to_owned(),
+            begin: begin.to_owned(),
             ..Self::default()
         }
     }
@@ -96,7 +99,8 @@ impl Memory {
         if text("uid").is_empty() || !step.is_about_the_object() {
             return;
         }
-        let known = self.objects.entry(step.about.clone()).or_default();
+        let about = self.text(&step.about);
+        let known = self.objects.entry(about).or_default();
         if known.uid != text("uid") {
             known.first = text("resourceVersion");
         }
@@ -108,8 +112,10 @@ impl Memory {
 
     /// A text with its placeholders filled in.
     pub fn text(&self, template: &str) -> String {
+        // First, because names of cluster-wide objects hold it, those in other placeholders as well.
+        let template = template.replace("{ns}", &self.namespace);
         let mut filled = String::with_capacity(template.len());
-        let mut rest = template;
+        let mut rest = template.as_str();
         while let Some((before, behind)) = rest.split_once('{') {
             filled.push_str(before);
             let Some((inside, after)) = behind.split_once('}') else {
@@ -133,9 +139,8 @@ impl Memory {
 
     fn placeholder(&self, inside: &str) -> Option<String> {
         match inside {
-            "ns" => return Some(self.namespace.clone()),
             "continue" => return Some(self.next_page.clone()),
-            "list" => return Some(or(&self.list, "1")),
+            "list" => return Some(or(&self.list, or(&self.begin, "1"))),
             _ => {}
         }
         let (what, key) = inside.split_once(':')?;
@@ -145,6 +150,9 @@ impl Memory {
             "uid" => or(&known.uid, FOREIGN_UID),
             "version" => or(&known.version, "1"),
             "first" => or(&known.first, "1"),
+            // For watches: the real server forgets what was long before.
+            "since" => or(&known.first, or(&self.begin, "1")),
+            "latest" => or(&known.version, or(&self.begin, "1")),
             "name" => or(&known.name, "nobody"),
             _ => return None,
         })
@@ -157,6 +165,7 @@ impl Memory {
             Value::Array(items) => items.iter().map(|item| self.value(item)).collect(),
             Value::Object(fields) => match fields.get("$from").and_then(Value::as_str) {
                 Some(key) => {
+                    let key = &self.text(key);
                     let mut object = self
                         .objects
                         .get(key)
@@ -178,8 +187,12 @@ impl Memory {
     }
 }
 
-fn or(text: &str, otherwise: &str) -> String {
-    if text.is_empty() { otherwise } else { text }.to_owned()
+fn or(text: &str, otherwise: impl Into<String>) -> String {
+    if text.is_empty() {
+        otherwise.into()
+    } else {
+        text.to_owned()
+    }
 }
 
 fn unseen(key: &str) -> Value {
@@ -234,7 +247,7 @@ mod tests {
 
     #[test]
     fn placeholders_follow_what_was_answered() {
-        let mut memory = Memory::new("here");
+        let mut memory = Memory::new("here", "3");
         let get = step("configmaps/a", "/x");
         memory.learn(&get, 200, &object("5", "u"));
         memory.learn(&get, 200, &object("7", "u"));
@@ -249,7 +262,7 @@ mod tests {
 
     #[test]
     fn dry_runs_and_scales_are_not_the_object() {
-        let mut memory = Memory::new("here");
+        let mut memory = Memory::new("here", "3");
         for path in ["/x?dryRun=All", "/x/scale"] {
             memory.learn(&step("configmaps/a", path), 200, &object("5", "u"));
         }
@@ -258,7 +271,7 @@ mod tests {
 
     #[test]
     fn a_body_is_the_object_as_last_seen_with_a_patch() {
-        let mut memory = Memory::new("here");
+        let mut memory = Memory::new("here", "3");
         memory.learn(&step("configmaps/a", "/x"), 200, &object("5", "u"));
         let template = json!({ "$from": "configmaps/a", "$merge": { "metadata": { "uid": null }, "data": { "y": "{ns}" } } });
         assert_eq!(

@@ -104,22 +104,30 @@ impl Setup {
         Ok(())
     }
 
-    /// A namespace with the ServiceAccount a controller would put there: without it no pod is taken.
+    /// A namespace with the ServiceAccount a controller would put there: without it no pod is taken. Gives its
+    /// resourceVersion.
     ///
     /// # Errors
     /// When it is refused.
-    pub async fn namespace(&self, client: &Client, name: &str) -> anyhow::Result<()> {
+    pub async fn namespace(&self, client: &Client, name: &str) -> anyhow::Result<String> {
         let namespace =
             json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": name } });
         let account = json!({ "apiVersion": "v1", "kind": "ServiceAccount", "metadata": { "name": "default" } });
         let accounts = format!("/api/v1/namespaces/{name}/serviceaccounts");
+        let mut version = String::new();
         for (path, object) in [("/api/v1/namespaces", &namespace), (&accounts, &account)] {
             let answer = send(client, Method::POST, path, Some(object)).await?;
             if !matches!(answer.status, 201 | 409) {
                 bail!("{path}: {}", answer.body);
             }
+            version = answer
+                .body
+                .pointer("/metadata/resourceVersion")
+                .and_then(Value::as_str)
+                .unwrap_or_default()
+                .to_owned();
         }
-        Ok(())
+        Ok(version)
     }
 }
 

@@ -59,10 +59,11 @@ pub fn fake_client(api: &FakeApi) -> Client {
 }
 
 impl Side {
-    pub fn new(client: Client, namespace: &str) -> Self {
+    /// `begin`: the resourceVersion the namespace began with.
+    pub fn new(client: Client, namespace: &str, begin: &str) -> Self {
         Self {
             client,
-            memory: Memory::new(namespace),
+            memory: Memory::new(namespace, begin),
             normaliser: Normaliser::new(namespace),
         }
     }

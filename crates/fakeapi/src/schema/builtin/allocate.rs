@@ -19,6 +19,16 @@ pub(crate) fn allocate(
     match (resource.group.as_str(), resource.plural.as_str()) {
         ("", "services") => service(object, old, seed),
         ("", "pods") if old.is_none() => pod(object),
+        ("discovery.k8s.io", "endpointslices") => {
+            // Lists without elements come back from the storage as nothing.
+            for list in ["endpoints", "ports"] {
+                if elements(object, list).is_empty()
+                    && let Some(map) = object.as_object_mut()
+                {
+                    map.insert(list.to_owned(), Value::Null);
+                }
+            }
+        }
         _ => {}
     }
 }
@@ -52,6 +62,16 @@ fn service(object: &mut Value, old: Option<&Value>, seed: u64) {
     let first = spec.get("clusterIPs").and_then(|list| list.get(0)).cloned();
     if first.as_ref() != Some(&address) {
         spec.insert("clusterIPs".to_owned(), json!([address]));
+    }
+    let headless = spec.get("clusterIP").and_then(Value::as_str) == Some("None");
+    let selects = spec
+        .get("selector")
+        .and_then(Value::as_object)
+        .is_some_and(|selector| !selector.is_empty());
+    if headless && !selects {
+        // Whoever writes the endpoints may use either family.
+        set(spec, "ipFamilies", json!(["IPv4", "IPv6"]));
+        set(spec, "ipFamilyPolicy", "RequireDualStack");
     }
     set(spec, "ipFamilies", json!(["IPv4"]));
     set(spec, "ipFamilyPolicy", "SingleStack");
@@ -97,10 +117,43 @@ fn pod(object: &mut Value) {
     let Some(map) = object.as_object_mut() else {
         return;
     };
+    if let Some(grace) = map
+        .get_mut("spec")
+        .and_then(|spec| spec.get_mut("terminationGracePeriodSeconds"))
+        && grace.as_i64().is_some_and(|seconds| seconds < 0)
+    {
+        *grace = Value::from(1);
+    }
     map.insert(
         "status".to_owned(),
         json!({ "phase": "Pending", "qosClass": class }),
     );
+    if let Some(Value::Object(spec)) = map.get_mut("spec") {
+        admission_plugins(spec);
+    }
+}
+
+/// What the plugins that are on by default fill in: Priority, ServiceAccount (without its token) and
+/// DefaultTolerationSeconds.
+fn admission_plugins(spec: &mut Map<String, Value>) {
+    set(spec, "priority", 0);
+    set(spec, "preemptionPolicy", "PreemptLowerPriority");
+    set(spec, "serviceAccountName", "default");
+    let account = spec.get("serviceAccountName").cloned().unwrap_or_default();
+    set(spec, "serviceAccount", account);
+    let tolerations = spec
+        .entry("tolerations")
+        .or_insert_with(|| Value::Array(Vec::new()));
+    if let Some(tolerations) = tolerations.as_array_mut() {
+        for key in [
+            "node.kubernetes.io/not-ready",
+            "node.kubernetes.io/unreachable",
+        ] {
+            if !tolerations.iter().any(|known| text(known, "key") == key) {
+                tolerations.push(json!({ "key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 300 }));
+            }
+        }
+    }
 }
 
 /// Source: "Pod Quality of Service Classes" in the documentation of Kubernetes.

@@ -4,7 +4,9 @@
 //! `schema::metadata`; statuses and generations belong to the core.
 
 mod allocate;
+mod data;
 mod decode;
+pub(crate) mod events;
 mod names_of_ports;
 mod others;
 mod pod;
@@ -28,7 +30,6 @@ pub(super) fn default(
     object: &mut Value,
     old: Option<&Value>,
 ) -> Result<(), StatusError> {
-    decode::check(resource, object)?;
     decode::normalise(resource, object);
     match (resource.group.as_str(), resource.plural.as_str()) {
         ("apps", "deployments" | "replicasets") => workload::default(resource, object),
@@ -51,8 +52,10 @@ pub(super) fn validate(
     let workload = resource.group == "apps"
         && matches!(resource.plural.as_str(), "deployments" | "replicasets");
     if subresource == "status" {
-        if workload {
-            workload::validate_status(resource, new, old, causes);
+        match resource.plural.as_str() {
+            _ if workload => workload::validate_status(resource, new, old, causes),
+            "services" if resource.group.is_empty() => service::validate_status(new, causes),
+            _ => {}
         }
         return;
     }
@@ -60,10 +63,41 @@ pub(super) fn validate(
         _ if workload => workload::validate(resource, new, old, causes),
         ("", "pods") => pod_checks::validate(new, old, causes),
         ("", "services") => service::validate(new, old, causes),
+        ("", "configmaps" | "secrets") => data::validate(&resource.plural, new, causes),
+        ("events.k8s.io", _) => events::validate(new, old, causes),
         ("admissionregistration.k8s.io", plural) => {
             registration_checks::validate(plural, new, causes);
         }
         _ => others::validate(resource, new, old, causes),
+    }
+}
+
+/// What is wrong with the addresses of a Service.
+pub(super) fn addresses(new: &Value, old: Option<&Value>, causes: &mut Causes) {
+    service::addresses(get(new, "spec"), old.map(|old| get(old, "spec")), causes);
+}
+
+/// Whether an update is also validated as a creation would be.
+pub(super) fn is_created_anew(resource: &ResourceType) -> bool {
+    matches!(
+        (resource.group.as_str(), resource.plural.as_str()),
+        ("", "pods" | "configmaps" | "secrets")
+            | ("apps", "controllerrevisions")
+            | ("discovery.k8s.io", "endpointslices")
+    )
+}
+
+/// Of such kinds, what an update may not do.
+pub(super) fn validate_change(
+    resource: &ResourceType,
+    new: &Value,
+    old: Option<&Value>,
+    causes: &mut Causes,
+) {
+    let Some(old) = old else { return };
+    match resource.plural.as_str() {
+        "configmaps" | "secrets" => data::validate_change(&resource.plural, new, old, causes),
+        _ => {}
     }
 }
 

@@ -34,3 +34,6 @@ pub(super) fn protocol(value: &Value, path: &Path<'_>, causes: &mut Causes) {
         causes.not_supported(path, value, ["SCTP", "TCP", "UDP"]);
     }
 }
+
+/// What is said of a text that is no address.
+pub(super) const NO_ADDRESS: &str = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)";

@@ -3,10 +3,12 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{elements, get, immutable, map_in, maps_in, not_negative, set, text};
+use super::{
+    data, elements, get, immutable, map_in, maps_in, names_of_ports, not_negative, set, text,
+};
 use crate::resource::ResourceType;
 use crate::schema::ROOT;
-use crate::schema::field::Causes;
+use crate::schema::field::{Causes, Path};
 
 /// Fills in defaults.
 pub(super) fn default(resource: &ResourceType, object: &mut Value) {
@@ -15,9 +17,26 @@ pub(super) fn default(resource: &ResourceType, object: &mut Value) {
     };
     match (resource.group.as_str(), resource.plural.as_str()) {
         ("", "namespaces") => namespace(map),
-        ("", "secrets") => set(map, "type", "Opaque"),
+        ("", "secrets") => data::default_secret(map),
+        ("", "configmaps") => data::default_texts(map),
+        ("coordination.k8s.io", "leases") => {
+            let _ = map_in(map, "spec");
+        }
+        ("events.k8s.io", "events") => {
+            set(map, "deprecatedSource", json!({}));
+            set(map, "regarding", json!({}));
+            for time in [
+                "deprecatedFirstTimestamp",
+                "deprecatedLastTimestamp",
+                "eventTime",
+            ] {
+                map.entry(time).or_insert(Value::Null);
+            }
+        }
         ("discovery.k8s.io", "endpointslices") => {
-            set(map, "endpoints", json!([]));
+            for list in ["endpoints", "ports"] {
+                map.entry(list).or_insert(Value::Null);
+            }
             for port in maps_in(map, "ports") {
                 set(port, "name", "");
                 set(port, "protocol", "TCP");
@@ -101,24 +120,42 @@ pub(super) fn validate(
             } else if !matches!(kind.as_str(), Some("FQDN" | "IPv4" | "IPv6")) {
                 causes.not_supported(path, kind, ["FQDN", "IPv4", "IPv6"]);
             }
-            immutable(kind, old.map(|old| get(old, "addressType")), &path, causes);
+            port_names(elements(new, "ports"), causes);
+            let unchanged =
+                old.is_some_and(|old| elements(old, "endpoints") == elements(new, "endpoints"));
             let list = ROOT.child("endpoints");
             let count = elements(new, "endpoints").len();
             if count > 1000 {
                 causes.too_many(list, count, 1000);
             }
             for (place, endpoint) in elements(new, "endpoints").iter().enumerate() {
+                if unchanged {
+                    break;
+                }
+                let path = list.index(place);
+                let addresses = path.child("addresses");
                 if elements(endpoint, "addresses").is_empty() {
-                    let path = list.index(place);
-                    causes.required(path.child("addresses"), "must contain at least 1 address");
+                    causes.required(addresses, "must contain at least 1 address");
+                }
+                for (place, address) in elements(endpoint, "addresses").iter().enumerate() {
+                    self::address(address, kind, &addresses, place, causes);
                 }
             }
+            immutable(
+                kind,
+                old.map(|old| get(old, "addressType")),
+                &ROOT.child("addressType"),
+                causes,
+            );
         }
         ("apps", "controllerrevisions") => {
-            if old.is_none() && get(new, "data").is_null() {
-                causes.required(ROOT.child("data"), "data is mandatory");
-            }
             not_negative(new, "revision", &ROOT, causes);
+            match get(new, "data") {
+                _ if old.is_some() => {}
+                Value::Null => causes.required(ROOT.child("data"), "data is mandatory"),
+                Value::Object(_) => {}
+                _ => causes.required(ROOT.child("data"), "data must be a valid JSON object"),
+            }
             immutable(
                 get(new, "data"),
                 old.map(|old| get(old, "data")),
@@ -182,5 +219,35 @@ fn autoscaler(spec: &Value, causes: &mut Causes) {
         if text(get(spec, "scaleTargetRef"), field).is_empty() {
             causes.required(target.child(field), "");
         }
+    }
+}
+
+fn port_names(ports: &[Value], causes: &mut Causes) {
+    let list = ROOT.child("ports");
+    for (place, port) in ports.iter().enumerate() {
+        let name = text(port, "name");
+        if ports
+            .iter()
+            .take(place)
+            .any(|other| text(other, "name") == name)
+        {
+            causes.duplicate(list.index(place).child("name"), &Value::from(name));
+        }
+    }
+}
+
+/// An address of an endpoint, by the kind of its slice's addresses.
+fn address(address: &Value, kind: &Value, list: &Path<'_>, place: usize, causes: &mut Causes) {
+    let shown = address.as_str().unwrap_or_default();
+    let wanted = kind.as_str().unwrap_or_default();
+    if !matches!(wanted, "IPv4" | "IPv6") {
+        return;
+    }
+    match shown.parse::<std::net::IpAddr>() {
+        Err(_) => causes.invalid(list.index(place), address, names_of_ports::NO_ADDRESS),
+        Ok(parsed) if parsed.is_ipv4() != (wanted == "IPv4") => {
+            causes.invalid(list, address, &format!("must be an {wanted} address"));
+        }
+        Ok(_) => {}
     }
 }

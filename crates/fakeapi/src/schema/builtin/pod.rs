@@ -26,7 +26,13 @@ pub(super) fn default(object: &mut Value) {
     }
     set(spec, "enableServiceLinks", true);
     self::spec(spec);
-    let _ = map_in(map, "status");
+    if let Some(status) = map_in(map, "status") {
+        for condition in maps_in(status, "conditions") {
+            for time in ["lastProbeTime", "lastTransitionTime"] {
+                condition.entry(time).or_insert(Value::Null);
+            }
+        }
+    }
 }
 
 /// In the host's network a container's port is the host's.

@@ -21,10 +21,36 @@ pub(super) fn template(template: &Value, path: &Path<'_>, causes: &mut Causes) {
 /// A Pod.
 pub(super) fn validate(new: &Value, old: Option<&Value>, causes: &mut Causes) {
     let path = ROOT.child("spec");
-    let Some(old) = old else {
-        spec(get(new, "spec"), &path, causes);
-        return;
-    };
+    spec(get(new, "spec"), &path, causes);
+    let Some(old) = old else { return };
+    for list in ["containers", "initContainers"] {
+        let count = |pod: &Value| elements(get(pod, "spec"), list).len();
+        if count(new) != count(old) {
+            causes.forbidden(
+                path.child(list),
+                "pod updates may not add or remove containers",
+            );
+            return;
+        }
+    }
+    let deadline = |pod: &Value| get(get(pod, "spec"), "activeDeadlineSeconds").as_i64();
+    let deadline_path = path.child("activeDeadlineSeconds");
+    match (deadline(new), deadline(old)) {
+        (Some(now), Some(before)) if before < now => {
+            causes.invalid(
+                deadline_path,
+                &Value::from(now),
+                "must be less than or equal to previous value",
+            );
+            return;
+        }
+        (None, Some(_)) => causes.invalid(
+            deadline_path,
+            &Value::Null,
+            "must not update from a positive integer to nil value",
+        ),
+        _ => {}
+    }
     if changeless(get(new, "spec")) != changeless(get(old, "spec")) {
         causes.forbidden(
             path,
@@ -38,12 +64,7 @@ pub(super) fn validate(new: &Value, old: Option<&Value>, causes: &mut Causes) {
 fn changeless(spec: &Value) -> Value {
     let mut rest = spec.clone();
     if let Some(map) = rest.as_object_mut() {
-        for name in [
-            "activeDeadlineSeconds",
-            "tolerations",
-            "terminationGracePeriodSeconds",
-            "nodeName",
-        ] {
+        for name in ["activeDeadlineSeconds", "tolerations", "nodeName"] {
             map.remove(name);
         }
         for list in ["containers", "initContainers"] {
@@ -79,7 +100,14 @@ fn spec(spec: &Value, path: &Path<'_>, causes: &mut Causes) {
         &["ClusterFirstWithHostNet", "ClusterFirst", "Default", "None"],
         causes,
     );
-    not_negative(spec, "terminationGracePeriodSeconds", path, causes);
+    let deadline = get(spec, "activeDeadlineSeconds");
+    if deadline.as_i64().is_some_and(|seconds| seconds < 1) {
+        causes.invalid(
+            path.child("activeDeadlineSeconds"),
+            deadline,
+            "must be between 1 and 2147483647, inclusive",
+        );
+    }
 }
 
 fn containers_of(containers: &[Value], list: &Path<'_>, causes: &mut Causes) {

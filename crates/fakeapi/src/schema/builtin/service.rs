@@ -116,6 +116,46 @@ pub(super) fn validate(new: &Value, old: Option<&Value>, causes: &mut Causes) {
     doubles(ports, &list, causes);
 }
 
+/// Only a load balancer has addresses of its own.
+pub(super) fn validate_status(new: &Value, causes: &mut Causes) {
+    let balancer = get(get(new, "status"), "loadBalancer");
+    if text(get(new, "spec"), "type") != "LoadBalancer" && !elements(balancer, "ingress").is_empty()
+    {
+        let path = ROOT.child("status");
+        let path = path.child("loadBalancer");
+        causes.forbidden(
+            path.child("ingress"),
+            "may only be used when `spec.type` is 'LoadBalancer'",
+        );
+    }
+}
+
+/// Addresses somebody asked for: that they are some, and from the range of Services.
+pub(super) fn addresses(spec: &Value, old: Option<&Value>, causes: &mut Causes) {
+    let path = ROOT.child("spec");
+    if text(spec, "type") == "ExternalName" {
+        return;
+    }
+    let list = path.child("clusterIPs");
+    let mut strange = None;
+    for (place, address) in elements(spec, "clusterIPs").iter().enumerate() {
+        let shown = address.as_str().unwrap_or_default();
+        match shown.parse::<std::net::Ipv4Addr>() {
+            _ if shown == "None" => {}
+            Err(_) => causes.invalid(list.index(place), address, names_of_ports::NO_ADDRESS),
+            Ok(parsed) if parsed.octets()[..2] != [10, 96] => strange = Some(shown),
+            Ok(_) => {}
+        }
+    }
+    let held = old.is_some_and(|old| get(old, "clusterIPs") == get(spec, "clusterIPs"));
+    if let (Some(address), true, false) = (strange, causes.is_empty(), held) {
+        let detail = format!(
+            "failed to allocate IP {address}: the provided network does not match the current range"
+        );
+        causes.invalid(list, get(spec, "clusterIPs"), &detail);
+    }
+}
+
 fn immutable_address(old: &Value, new: &Value, path: &Path<'_>, causes: &mut Causes) {
     let kinds = [text(old, "type"), text(new, "type")];
     let (before, after) = (text(old, "clusterIP"), text(new, "clusterIP"));

@@ -5,7 +5,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{elements, get, immutable, map_in, not_negative, pod, pod_checks, set, text};
+use super::{elements, get, immutable, map_in, maps_in, not_negative, pod, pod_checks, set, text};
 use crate::resource::ResourceType;
 use crate::schema::ROOT;
 use crate::schema::field::{Causes, Path};
@@ -31,6 +31,16 @@ pub(super) fn default(resource: &ResourceType, object: &mut Value) {
         }
     }
     if let Some(status) = map_in(map, "status") {
+        let times: &[&str] = if deployment {
+            &["lastUpdateTime", "lastTransitionTime"]
+        } else {
+            &["lastTransitionTime"]
+        };
+        for condition in maps_in(status, "conditions") {
+            for time in times {
+                condition.entry(*time).or_insert(Value::Null);
+            }
+        }
         if deployment {
             // Left out when 0, unlike a ReplicaSet's.
             status.retain(|name, value| !(name == "replicas" && value.as_i64() == Some(0)));
@@ -222,7 +232,18 @@ fn check_strategy(strategy: &Value, path: &Path<'_>, causes: &mut Causes) {
         "RollingUpdate" => rolling_update(rolling, &path.child("rollingUpdate"), causes),
         other => causes.not_supported_printed(
             path,
-            &format!("{{\"Type\":{other:?},\"RollingUpdate\":null}}"),
+            &format!(
+                "{{\"Type\":{other:?},\"RollingUpdate\":{}}}",
+                if rolling.is_null() {
+                    "null".to_owned()
+                } else {
+                    format!(
+                        "{{\"MaxUnavailable\":{},\"MaxSurge\":{}}}",
+                        get(rolling, "maxUnavailable"),
+                        get(rolling, "maxSurge")
+                    )
+                }
+            ),
             ["Recreate", "RollingUpdate"],
         ),
     }

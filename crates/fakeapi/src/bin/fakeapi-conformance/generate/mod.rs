@@ -84,10 +84,15 @@ impl Draw<'_> {
     /// Of cluster-wide kinds too, names are the script's own.
     fn name(&mut self) -> String {
         let name = self.random.text(&["a", "a", "a", "b", "b", "c"]).to_owned();
+        format!("{}{name}", self.place())
+    }
+
+    /// What stands before the names of the script's cluster-wide objects.
+    fn place(&self) -> &'static str {
         if self.kind.path.contains("{ns}") {
-            name
+            ""
         } else {
-            format!("{{ns}}-{name}")
+            "{ns}-"
         }
     }
 
@@ -200,12 +205,20 @@ impl Draw<'_> {
                 set(&mut object, &pointer, value);
             }
         }
+        self.without_token(&mut object);
         object["apiVersion"] = json!(self.kind.api_version);
         object["kind"] = json!(self.kind.kind);
         if self.random.chance(1) {
             object["apiVersion"] = json!("wrong/v1");
         }
         object
+    }
+
+    /// A pod with a token has a volume of a random name.
+    pub(super) fn without_token(&self, object: &mut Value) {
+        if self.kind.plural == "pods" {
+            set(object, "/spec/automountServiceAccountToken", json!(false));
+        }
     }
 
     fn create(&mut self) -> Step {
@@ -218,7 +231,10 @@ impl Draw<'_> {
                 set(&mut object, "/metadata/generateName", json!(prefix));
                 prefix
             }
-            1 => self.random.text(&["Bad_Name", "", "x.y"]).to_owned(),
+            1 => match self.random.text(&["Bad_Name", "", "x.y"]) {
+                "x.y" => format!("{}x.y", self.place()),
+                other => other.to_owned(),
+            },
             _ => self.name(),
         };
         if !name.starts_with("gen-") {
@@ -283,7 +299,13 @@ impl Draw<'_> {
             0 => query.push("limit=1".to_owned()),
             1 => query.push("limit=2".to_owned()),
             2 => query.extend(["limit=2".to_owned(), "continue={continue}".to_owned()]),
-            3 => query.push("resourceVersion={list}".to_owned()),
+            // Of an object of the kind: the real server's cache of a kind may be behind the revision of
+            // everything, and then a list waits in vain.
+            3 => query.push(format!(
+                "resourceVersion={{first:{}/{}a}}",
+                self.kind.plural,
+                self.place()
+            )),
             _ => {}
         }
         if !self.kind.path.contains("{ns}") {
@@ -305,21 +327,16 @@ impl Draw<'_> {
         }
         query.push("watch=true".to_owned());
         query.push("timeoutSeconds=20".to_owned());
-        let plural = &self.kind.plural;
-        let place = if self.kind.path.contains("{ns}") {
-            ""
-        } else {
-            "{ns}-"
-        };
+        let (plural, place) = (&self.kind.plural, self.place());
         match self.random.below(8) {
             0 => query.push("resourceVersion={list}".to_owned()),
-            1 => query.push(format!("resourceVersion={{version:{plural}/{place}a}}")),
+            1 => query.push(format!("resourceVersion={{latest:{plural}/{place}a}}")),
             2 => {
                 query.push("sendInitialEvents=true".to_owned());
                 query.push("resourceVersionMatch=NotOlderThan".to_owned());
                 query.push("allowWatchBookmarks=true".to_owned());
             }
-            _ => query.push(format!("resourceVersion={{first:{plural}/{place}a}}")),
+            _ => query.push(format!("resourceVersion={{since:{plural}/{place}a}}")),
         }
         if self.random.chance(10) {
             step.accept = METADATA;

@@ -150,6 +150,7 @@ impl Draw<'_> {
         if !self.random.chance(3) {
             set(&mut object, "/metadata/name", json!(name));
         }
+        self.without_token(&mut object);
         step.body = Some(object);
         self.options(&mut step);
         step
