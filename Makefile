@@ -30,7 +30,7 @@ with-controllers = trap '$(E2E) --cluster actors cluster down' EXIT; \
 # comes of it. It has a network of its own, so that the clusters beside it are not in its way.
 compare = trap '$(E2E) --cluster conformance cluster down' EXIT; \
 	config=$$($(E2E) --cluster conformance cluster up --api-only) && \
-	$(E2E) --cluster conformance cluster exec target/debug/fakeapi-conformance --kubeconfig "$$config" \
+	$(E2E) --cluster conformance cluster exec -- target/debug/fakeapi-conformance --kubeconfig "$$config" \
 	--manifests deploy/crds.yaml --manifests deploy/admission.yaml $(1)
 
 .PHONY: test
