@@ -368,10 +368,7 @@ async fn a_dry_run_changes_nothing() {
         .await;
     assert_eq!(patched.body["spec"]["replicas"], 7);
     assert_eq!(
-        world
-            .delete(&path, json!({"dryRun": ["All"]}))
-            .await
-            .status,
+        world.delete(&path, json!({"dryRun": ["All"]})).await.status,
         200
     );
     assert_eq!(world.api.revision(), before);
