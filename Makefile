@@ -57,13 +57,13 @@ e2e-program:
 
 # Whole worlds in virtual time, a fixed set of them; optimised, because they are simulations. The building
 # is a stage of its own, so that one sees what the worlds themselves take.
-WORLDS := --locked --quiet --profile worlds -p crossfade-simulator
+WORLDS := --locked --quiet --profile worlds -p crossfade-simulator --features worlds
 
 .PHONY: worlds worlds-build worlds-full
 worlds-build:
-	$(call stage,building the worlds,cargo test $(WORLDS) --features worlds --test worlds --test regressions --no-run)
+	$(call stage,building the worlds,cargo test $(WORLDS) --test worlds --test regressions --no-run)
 worlds: worlds-build
-	$(call stage,simulated worlds,cargo test $(WORLDS) --features worlds --test worlds --test regressions)
+	$(call stage,simulated worlds,cargo test $(WORLDS) --test worlds --test regressions)
 
 # Every scenario with a crash at every call, every planted bug, and two thousand random worlds.
 worlds-full: worlds

@@ -8,6 +8,7 @@ use crossfade_engine::Effect;
 use crossfade_engine::effect::SplitTo;
 use http::Method;
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use crate::compile::{Names, compile, kind_of};
 use crate::context::Context;
@@ -102,13 +103,13 @@ pub async fn write(
 ) -> Result<Value, Failure> {
     let purpose = request.purpose;
     let (context, state) = (Arc::clone(context), Arc::clone(state));
-    let until = context.ports.clock.now() + context.settings.write_timeout;
+    let until = Instant::now() + context.settings.write_timeout;
     let id = state.write_begins(until);
     let task = tokio::spawn(async move {
         let result = send(&context, &request).await;
         let late = match &result {
             Err(failure) if failure.unanswered => {
-                Some(context.ports.clock.now() + context.settings.write_timeout)
+                Some(Instant::now() + context.settings.write_timeout)
             }
             _ => None,
         };

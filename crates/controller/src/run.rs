@@ -123,9 +123,7 @@ async fn lead(
     }
     tracing::info!("leading: every workload is looked at");
     context.queue.clear();
-    context
-        .states
-        .take_over(context.ports.clock.now(), context.settings.write_timeout);
+    context.states.take_over(context.settings.write_timeout);
     // Releases under way first: there may be a thousand workloads at rest.
     let rest = tokio::time::Instant::now() + REST;
     for key in context.always.all_keys() {

@@ -1,5 +1,7 @@
 //! What is known of one workload between passes, and may be lost: fences, watches, feed, answers
 //! that need not be asked twice. What must not be lost is in the Rollout's status.
+//!
+//! Fences are kept on the monotonic clock: a time of day that is set forward would end them early.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -18,9 +20,9 @@ use crate::watch::release::ReleaseWatches;
 #[derive(Debug, Default)]
 pub struct Fence {
     /// Of an unanswered write, a start or a take-over.
-    until: Option<Timestamp>,
+    until: Option<Instant>,
     /// Writes sent and not answered yet, each with the time after which it cannot land.
-    open: BTreeMap<u64, Timestamp>,
+    open: BTreeMap<u64, Instant>,
 }
 
 /// State of one key.
@@ -43,7 +45,7 @@ pub struct KeyState {
 }
 
 impl KeyState {
-    fn fenced(until: Timestamp) -> Self {
+    fn fenced(until: Instant) -> Self {
         Self {
             fence: Mutex::new(Fence {
                 until: Some(until),
@@ -54,22 +56,23 @@ impl KeyState {
     }
 
     /// A write leaves now; until it is answered it counts as one that may land.
-    pub fn write_begins(&self, until: Timestamp) -> u64 {
+    pub fn write_begins(&self, until: Instant) -> u64 {
         let id = self.next_write.fetch_add(1, Ordering::Relaxed);
         lock(&self.fence).open.insert(id, until);
         id
     }
 
     /// It was answered, or given up: then it may land until `late`.
-    pub fn write_ended(&self, id: u64, late: Option<Timestamp>) {
+    pub fn write_ended(&self, id: u64, late: Option<Instant>) {
         let mut fence = lock(&self.fence);
         fence.open.remove(&id);
         fence.until = fence.until.max(late);
     }
 
-    /// Until when a write may still land late; `None`: none can.
+    /// For how much longer a write may still land late; `None`: none can.
     #[must_use]
-    pub fn fenced_until(&self, now: Timestamp) -> Option<Timestamp> {
+    pub fn fenced_for(&self) -> Option<Duration> {
+        let now = Instant::now();
         let fence = lock(&self.fence);
         fence
             .open
@@ -78,6 +81,13 @@ impl KeyState {
             .chain(fence.until)
             .max()
             .filter(|until| *until > now)
+            .map(|until| until - now)
+    }
+
+    /// The same as a time of day, for a planner whose clock shows `now`.
+    #[must_use]
+    pub fn fenced_until(&self, now: Timestamp) -> Option<Timestamp> {
+        self.fenced_for().map(|left| now + left)
     }
 
     /// Closes what a release under way keeps open.
@@ -92,14 +102,14 @@ impl KeyState {
 #[derive(Debug, Default)]
 pub struct States {
     keys: Mutex<BTreeMap<Key, Arc<KeyState>>>,
-    fenced_until: Mutex<Option<Timestamp>>,
+    fenced_until: Mutex<Option<Instant>>,
 }
 
 impl States {
     /// After a start or a take-over: a former leader's writes may still land for so long.
-    pub fn take_over(&self, now: Timestamp, write_timeout: Duration) {
+    pub fn take_over(&self, write_timeout: Duration) {
         lock(&self.keys).clear();
-        *lock(&self.fenced_until) = Some(now + write_timeout);
+        *lock(&self.fenced_until) = Some(Instant::now() + write_timeout);
     }
 
     /// The state of a key, made when it is first asked for.
@@ -141,31 +151,36 @@ impl States {
 mod tests {
     use super::*;
 
-    fn at(second: i64) -> Timestamp {
-        Timestamp::from_second(second).unwrap()
-    }
+    const SECOND: Duration = Duration::from_secs(1);
 
-    #[test]
-    fn an_open_write_fences_until_it_is_answered() {
+    #[tokio::test(start_paused = true)]
+    async fn an_open_write_fences_until_it_is_answered() {
         let state = KeyState::default();
-        assert_eq!(state.fenced_until(at(0)), None);
-        let id = state.write_begins(at(5));
-        assert_eq!(state.fenced_until(at(1)), Some(at(5)));
+        let begun = Instant::now();
+        assert_eq!(state.fenced_for(), None);
+        let id = state.write_begins(begun + 5 * SECOND);
+        tokio::time::advance(SECOND).await;
+        assert_eq!(state.fenced_for(), Some(4 * SECOND));
         state.write_ended(id, None);
-        assert_eq!(state.fenced_until(at(1)), None);
-        let id = state.write_begins(at(7));
-        state.write_ended(id, Some(at(9)));
-        assert_eq!(state.fenced_until(at(8)), Some(at(9)));
-        assert_eq!(state.fenced_until(at(9)), None);
+        assert_eq!(state.fenced_for(), None);
+        let id = state.write_begins(begun + 7 * SECOND);
+        state.write_ended(id, Some(begun + 9 * SECOND));
+        tokio::time::advance(7 * SECOND).await;
+        assert_eq!(state.fenced_for(), Some(SECOND));
+        tokio::time::advance(SECOND).await;
+        assert_eq!(state.fenced_for(), None);
     }
 
-    #[test]
-    fn a_take_over_fences_everybody() {
+    #[tokio::test(start_paused = true)]
+    async fn a_take_over_fences_everybody_whatever_the_time_of_day() {
         let states = States::default();
-        states.take_over(at(10), Duration::from_secs(5));
-        assert_eq!(
-            states.of(&Key::new("n", "a")).fenced_until(at(11)),
-            Some(at(15))
-        );
+        states.take_over(5 * SECOND);
+        tokio::time::advance(SECOND).await;
+        let state = states.of(&Key::new("n", "a"));
+        assert_eq!(state.fenced_for(), Some(4 * SECOND));
+        for noon in [1_000_000, 2_000_000] {
+            let noon = Timestamp::from_second(noon).unwrap();
+            assert_eq!(state.fenced_until(noon), Some(noon + 4 * SECOND));
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! The one place where objects change: a new revision, the event, the indexes. What may be written
 //! is decided before.
 
+use crate::At;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -65,11 +66,7 @@ impl State {
         match (before, after) {
             (_, Some(crd)) => self.define(crd),
             (Some(crd), None) => {
-                let text = |path: &str| {
-                    crd.pointer(path)
-                        .and_then(Value::as_str)
-                        .unwrap_or_default()
-                };
+                let text = |path: &str| crd.at(path).and_then(Value::as_str).unwrap_or_default();
                 self.undefine(text("/spec/group"), text("/spec/names/plural"));
             }
             (None, None) => {}

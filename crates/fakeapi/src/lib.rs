@@ -5,6 +5,7 @@
 
 mod admission;
 mod answer;
+mod at;
 mod body;
 mod clock;
 mod commit;
@@ -32,6 +33,7 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use serde_json::Value;
 
+pub use at::At;
 pub use body::Body;
 pub use error::{Cause, StatusError};
 pub use garbage::GarbageDelays;

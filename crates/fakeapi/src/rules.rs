@@ -2,6 +2,7 @@
 //! generation moves, whether a PUT needs a resourceVersion. From the strategies in
 //! `k8s.io/kubernetes/pkg/registry` (1.34) and apiextensions' for custom kinds.
 
+use crate::At;
 use serde_json::{Map, Value, json};
 
 use crate::resource::ResourceType;
@@ -198,8 +199,8 @@ pub(crate) fn confine(resource: &ResourceType, subresource: &str, new: &mut Valu
     match subresource {
         "status" if resource.custom || resource.group == "apiextensions.k8s.io" => {
             let status = new.get("status").cloned();
-            let managed = new.pointer("/metadata/managedFields").cloned();
-            let version = new.pointer("/metadata/resourceVersion").cloned();
+            let managed = new.at("/metadata/managedFields").cloned();
+            let version = new.at("/metadata/resourceVersion").cloned();
             let api_version = new.get("apiVersion").cloned();
             *new = old.clone();
             if let Some(map) = new.as_object_mut() {
@@ -241,7 +242,7 @@ pub(crate) fn confine(resource: &ResourceType, subresource: &str, new: &mut Valu
         _ if resource.status => {
             keep(new, "status");
             if resource.group.is_empty() && resource.plural == "namespaces" {
-                let finalizers = old.pointer("/spec/finalizers").cloned();
+                let finalizers = old.at("/spec/finalizers").cloned();
                 if let (Some(Value::Object(spec)), Some(finalizers)) =
                     (new.get_mut("spec"), finalizers)
                 {
@@ -323,7 +324,7 @@ fn has_moved(resource: &ResourceType, new: &Value, old: &Value) -> bool {
         return true;
     }
     if resource.group == "discovery.k8s.io" {
-        return new.pointer("/metadata/labels") != old.pointer("/metadata/labels");
+        return new.at("/metadata/labels") != old.at("/metadata/labels");
     }
     // The Deployment controller must notice annotations, so they count there.
     let annotations = |object: &Value| -> Option<Value> {
@@ -364,7 +365,7 @@ pub(crate) fn warn(
     {
         say("metadata.name: this is used in Pod names and hostnames, which can result in surprising behavior; a DNS label is recommended: [must not contain dots]".to_owned());
     }
-    let grace = new.pointer("/spec/template/spec/terminationGracePeriodSeconds");
+    let grace = new.at("/spec/template/spec/terminationGracePeriodSeconds");
     if resource.group == "apps"
         && grace
             .and_then(Value::as_i64)

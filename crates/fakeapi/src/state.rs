@@ -1,6 +1,7 @@
 //! The handle and what stands behind it: kinds, objects, revision, observers, and what worlds do to
 //! the server (compaction, cut and held watches, stale reads). Requests are handled elsewhere.
 
+use crate::At;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -405,11 +406,7 @@ impl State {
         Arc::make_mut(&mut self.resources).define(crd);
         // Validation has compiled it before: a definition that fails here never comes to be stored.
         drop(Arc::make_mut(&mut self.schemas).define(crd));
-        let text = |path: &str| {
-            crd.pointer(path)
-                .and_then(Value::as_str)
-                .unwrap_or_default()
-        };
+        let text = |path: &str| crd.at(path).and_then(Value::as_str).unwrap_or_default();
         if let Some(resource) = self
             .resources
             .find(text("/spec/group"), text("/spec/names/plural"))

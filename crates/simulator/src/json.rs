@@ -1,20 +1,13 @@
 //! Reading raw objects: what the oracles and scripts look at is JSON as the server stores it, never a
 //! decoded type, so that a mistake of ours in a type cannot hide itself.
 
+use crossfade_fakeapi::At;
 use serde_json::Value;
 
-/// The value at a pointer. Pointers here escape nothing, and are asked for after every change: no text
-/// is built on the way.
+/// The value at a pointer.
 #[must_use]
 pub fn at<'a>(object: &'a Value, pointer: &str) -> Option<&'a Value> {
-    let Some(path) = pointer.strip_prefix('/') else {
-        return pointer.is_empty().then_some(object);
-    };
-    path.split('/').try_fold(object, |value, name| match value {
-        Value::Object(map) => map.get(name),
-        Value::Array(list) => list.get(name.parse::<usize>().ok()?),
-        _ => None,
-    })
+    object.at(pointer)
 }
 
 /// The text at a pointer; empty if it is not there.

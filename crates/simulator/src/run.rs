@@ -1,6 +1,7 @@
 //! One world from its beginning to its verdict: install, deploy, script under faults, then without them
 //! until it has converged, then quiet. The result is a function of the seed and the list of faults.
 
+use crossfade_fakeapi::At;
 use std::cell::RefCell;
 use std::sync::{Arc, Mutex, Once};
 use std::time::Duration;
@@ -185,7 +186,7 @@ fn facts(setup: &Setup, faults: &[Fault], ourselves: String) -> Facts {
     let at = |pointer: &str| {
         setup
             .plan
-            .pointer(pointer)
+            .at(pointer)
             .and_then(Value::as_str)
             .and_then(length)
     };
@@ -203,11 +204,7 @@ fn facts(setup: &Setup, faults: &[Fault], ourselves: String) -> Facts {
         .unwrap_or_default();
     let floor = at("/traffic/settle/floor").unwrap_or(Duration::from_secs(3));
     let drain = at("/traffic/drain/atLeast").unwrap_or(Duration::from_secs(5));
-    let judged = setup
-        .plan
-        .pointer("/analysis/source")
-        .and_then(Value::as_str)
-        != Some("none");
+    let judged = setup.plan.at("/analysis/source").and_then(Value::as_str) != Some("none");
     Facts {
         ourselves,
         drain: floor + drain,
@@ -323,13 +320,14 @@ fn build(
     api.set_webhooks(Arc::clone(&webhooks) as Arc<dyn crossfade_fakeapi::WebhookCaller>);
     let cluster = Cluster::start(&api, &setup, seed, &clock, Arc::clone(oracles));
     let (crash, crashed) = mpsc::unbounded_channel();
-    let sent = Arc::clone(oracles);
+    let (sent, answered) = (Arc::clone(oracles), Arc::clone(oracles));
     let doors = Arc::new(Doors {
         api: api.clone(),
         caller: Caller::new(ourselves, "crossfade-controller/0.1"),
         schedule: Schedule::new(&world.faults, world.twice),
         trace: Arc::clone(trace),
         sent: Box::new(move |issued| sent.sent(issued)),
+        answered: Box::new(move |issued| answered.answered(issued)),
         crashed: Box::new(move |replica, incarnation| {
             let _ = crash.send((replica, incarnation));
         }),
@@ -433,7 +431,7 @@ fn at_rest(stage: &Stage) -> bool {
 fn lasting(stage: &Stage) -> bool {
     let rollout = stage.rollout();
     let waits_for_ever = rollout
-        .pointer("/status/step/until")
+        .at("/status/step/until")
         .is_none_or(serde_json::Value::is_null);
     let then = crate::json::text(&rollout, "/status/step/then");
     let for_a_person = matches!(

@@ -1,6 +1,7 @@
 //! From the API server's admission calls to the functions that answer them: the controller's own
 //! `Admission::answer` in a process that runs, and webhooks of others in a scenario.
 
+use crossfade_fakeapi::At;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -122,8 +123,8 @@ impl WebhookCaller for Webhooks {
                 .map_err(|error| error.to_string())?;
             let answer: Value =
                 serde_json::from_slice(&answer).map_err(|error| error.to_string())?;
-            let allowed = answer.pointer("/response/allowed").and_then(Value::as_bool);
-            let patched = answer.pointer("/response/patch").is_some();
+            let allowed = answer.at("/response/allowed").and_then(Value::as_bool);
+            let patched = answer.at("/response/patch").is_some();
             trace.line(&format_args!(
                 "admission {} allowed={} patched={patched}",
                 webhook.name,

@@ -4,11 +4,23 @@
 use jiff::Timestamp;
 use serde_json::Value;
 
+/// A value by pointer. Hundreds are read in each pass: no text is built on the way, as a pointer that
+/// may escape would need. Pointers here escape nothing.
+fn at<'a>(object: &'a Value, pointer: &str) -> Option<&'a Value> {
+    pointer
+        .strip_prefix('/')?
+        .split('/')
+        .try_fold(object, |value, name| match value {
+            Value::Object(map) => map.get(name),
+            Value::Array(list) => list.get(name.parse::<usize>().ok()?),
+            _ => None,
+        })
+}
+
 /// A text by pointer, empty if there is none.
 #[must_use]
 pub fn text<'a>(object: &'a Value, pointer: &str) -> &'a str {
-    object
-        .pointer(pointer)
+    at(object, pointer)
         .and_then(Value::as_str)
         .unwrap_or_default()
 }
@@ -16,8 +28,7 @@ pub fn text<'a>(object: &'a Value, pointer: &str) -> &'a str {
 /// A number by pointer, 0 if there is none.
 #[must_use]
 pub fn number(object: &Value, pointer: &str) -> i64 {
-    object
-        .pointer(pointer)
+    at(object, pointer)
         .and_then(Value::as_i64)
         .unwrap_or_default()
 }
@@ -31,8 +42,7 @@ pub fn count(object: &Value, pointer: &str) -> u32 {
 /// A yes or no by pointer, no if there is none.
 #[must_use]
 pub fn flag(object: &Value, pointer: &str) -> bool {
-    object
-        .pointer(pointer)
+    at(object, pointer)
         .and_then(Value::as_bool)
         .unwrap_or_default()
 }
@@ -40,8 +50,7 @@ pub fn flag(object: &Value, pointer: &str) -> bool {
 /// A point in time by pointer.
 #[must_use]
 pub fn time(object: &Value, pointer: &str) -> Option<Timestamp> {
-    object
-        .pointer(pointer)
+    at(object, pointer)
         .and_then(Value::as_str)
         .and_then(|text| text.parse().ok())
 }
@@ -49,8 +58,7 @@ pub fn time(object: &Value, pointer: &str) -> Option<Timestamp> {
 /// A label, empty if there is none.
 #[must_use]
 pub fn label<'a>(object: &'a Value, name: &str) -> &'a str {
-    object
-        .pointer("/metadata/labels")
+    at(object, "/metadata/labels")
         .and_then(|labels| labels.get(name))
         .and_then(Value::as_str)
         .unwrap_or_default()
@@ -59,16 +67,14 @@ pub fn label<'a>(object: &'a Value, name: &str) -> &'a str {
 /// An annotation.
 #[must_use]
 pub fn annotation<'a>(object: &'a Value, name: &str) -> Option<&'a str> {
-    object
-        .pointer("/metadata/annotations")
+    at(object, "/metadata/annotations")
         .and_then(|annotations| annotations.get(name))
         .and_then(Value::as_str)
 }
 
 /// A list by pointer, empty if there is none.
 pub fn list<'a>(object: &'a Value, pointer: &str) -> impl Iterator<Item = &'a Value> {
-    object
-        .pointer(pointer)
+    at(object, pointer)
         .and_then(Value::as_array)
         .into_iter()
         .flatten()
@@ -83,9 +89,7 @@ pub fn condition<'a>(object: &'a Value, kind: &str) -> Option<&'a Value> {
 /// Whether an object is being deleted.
 #[must_use]
 pub fn deleting(object: &Value) -> bool {
-    object
-        .pointer("/metadata/deletionTimestamp")
-        .is_some_and(|time| !time.is_null())
+    at(object, "/metadata/deletionTimestamp").is_some_and(|time| !time.is_null())
 }
 
 /// `reason: message` of a condition that is True.

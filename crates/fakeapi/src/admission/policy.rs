@@ -3,6 +3,7 @@
 //! Parameters and audit annotations are refused when a policy is written. Texts and order:
 //! `plugin/policy/validating` of k8s.io/apiserver.
 
+use crate::At;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
@@ -24,7 +25,7 @@ struct Decision {
 
 fn text<'v>(value: &'v Value, pointer: &str) -> &'v str {
     value
-        .pointer(pointer)
+        .at(pointer)
         .and_then(Value::as_str)
         .unwrap_or_default()
 }
@@ -48,9 +49,7 @@ pub(super) fn validate(
     let mut refusal = None;
     let mut facts = None;
     for policy in &policies {
-        let constraints = policy
-            .pointer("/spec/matchConstraints")
-            .unwrap_or(&Value::Null);
+        let constraints = policy.at("/spec/matchConstraints").unwrap_or(&Value::Null);
         if !meant(api, constraints, "resourceRules", attributes, object, old)? {
             continue;
         }
@@ -58,7 +57,7 @@ pub(super) fn validate(
             if text(binding, "/spec/policyName") != text(policy, "/metadata/name") {
                 continue;
             }
-            if let Some(resources) = binding.pointer("/spec/matchResources")
+            if let Some(resources) = binding.at("/spec/matchResources")
                 && !meant(api, resources, "resourceRules", attributes, object, old)?
             {
                 continue;
@@ -218,7 +217,7 @@ fn act(
         text(binding, "/metadata/name"),
     );
     let actions = binding
-        .pointer("/spec/validationActions")
+        .at("/spec/validationActions")
         .and_then(Value::as_array);
     for action in actions.into_iter().flatten().filter_map(Value::as_str) {
         match action {

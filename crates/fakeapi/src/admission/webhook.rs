@@ -3,6 +3,7 @@
 //! In which order webhooks are asked, and again, is in `mod`. Texts: `plugin/webhook` of
 //! k8s.io/apiserver.
 
+use crate::At;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -67,7 +68,7 @@ impl Hook {
 
     fn configuration(&self) -> &str {
         self.source
-            .pointer("/metadata/name")
+            .at("/metadata/name")
             .and_then(Value::as_str)
             .unwrap_or_default()
     }

@@ -1,6 +1,7 @@
 //! What managedFields must know of a kind: which lists have keys, which are sets, which maps and
 //! lists are owned as a whole. Validation and defaults are the business of `schema`.
 
+use crate::At;
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
@@ -118,12 +119,12 @@ pub(crate) fn metadata() -> Shape {
 /// The shape a CustomResourceDefinition gives its objects (by the schema of the storage version).
 pub(crate) fn shape_of_crd(crd: &Value) -> Shape {
     let schema = crd
-        .pointer("/spec/versions")
+        .at("/spec/versions")
         .and_then(Value::as_array)
         .into_iter()
         .flatten()
         .find(|version| version.get("storage").and_then(Value::as_bool) == Some(true))
-        .and_then(|version| version.pointer("/schema/openAPIV3Schema"));
+        .and_then(|version| version.at("/schema/openAPIV3Schema"));
     let mut shape = schema.map_or(Shape::Deduced, of_schema);
     shape.set("metadata", metadata());
     shape

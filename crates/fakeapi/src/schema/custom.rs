@@ -2,6 +2,7 @@
 //!
 //! Discovery and endpoints of custom kinds belong to the core.
 
+use crate::At;
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
@@ -38,7 +39,7 @@ type Compiled = BTreeMap<(String, String), Arc<Version>>;
 
 fn text<'v>(value: &'v Value, pointer: &str) -> &'v str {
     value
-        .pointer(pointer)
+        .at(pointer)
         .and_then(Value::as_str)
         .unwrap_or_default()
 }
@@ -54,11 +55,11 @@ impl Definition {
         let spec = ROOT.child("spec");
         let list = spec.child("versions");
         let mut versions = BTreeMap::new();
-        let stated = crd.pointer("/spec/versions").and_then(Value::as_array);
+        let stated = crd.at("/spec/versions").and_then(Value::as_array);
         let mut stored = 0;
         for (place, version) in stated.into_iter().flatten().enumerate() {
             stored += usize::from(version.get("storage") == Some(&Value::Bool(true)));
-            let Some(raw) = version.pointer("/schema/openAPIV3Schema") else {
+            let Some(raw) = version.at("/schema/openAPIV3Schema") else {
                 let here = list.index(place);
                 causes.required(
                     here.child("schema").child("openAPIV3Schema"),
@@ -71,7 +72,7 @@ impl Definition {
             versions.insert(key.1, compiled);
         }
         if stored != 1 {
-            let shown = crd.pointer("/spec/versions").unwrap_or(&Value::Null);
+            let shown = crd.at("/spec/versions").unwrap_or(&Value::Null);
             causes.invalid(
                 list,
                 shown,
@@ -95,7 +96,7 @@ impl Definition {
             return;
         };
         let pointer = path.replace('.', "/");
-        if let Some(size) = new.pointer(&pointer)
+        if let Some(size) = new.at(&pointer)
             && size.as_i64().is_some_and(|size| size < 0)
         {
             causes.invalid(path, size, "should be a non-negative integer");
@@ -176,14 +177,10 @@ impl Definition {
 }
 
 fn stated_size(crd: &Value) -> Option<String> {
-    crd.pointer("/spec/versions")?
+    crd.at("/spec/versions")?
         .as_array()?
         .iter()
-        .find_map(|version| {
-            version
-                .pointer("/subresources/scale/specReplicasPath")?
-                .as_str()
-        })
+        .find_map(|version| version.at("/subresources/scale/specReplicasPath")?.as_str())
         .map(str::to_owned)
 }
 

@@ -3,6 +3,7 @@
 //! Only the fields people get wrong are known here. Validation of what was decoded belongs to
 //! `builtin` and `validate`, the types of server-side apply to `typed`.
 
+use crate::At;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
@@ -83,7 +84,7 @@ pub(super) fn fields(resource: &ResourceType) -> impl Iterator<Item = Field> {
 /// What Go says of an object that is not of its type.
 pub(super) fn wrong(resource: &ResourceType, object: &Value) -> Option<String> {
     fields(resource).find_map(|(pointer, owner, wanted)| {
-        let value = object.pointer(pointer).filter(|value| !value.is_null())?;
+        let value = object.at(pointer).filter(|value| !value.is_null())?;
         let owner = match owner {
             "Spec" | "Status" => format!("{}{owner}", resource.kind),
             other => other.to_owned(),

@@ -1,6 +1,7 @@
 //! The types of server-side apply: what an applied configuration may not be before anything is done
 //! with it. Texts: structured-merge-diff's `typed`. Values are validated elsewhere, later.
 
+use crate::At;
 use serde_json::Value;
 
 use super::go::{self, Wanted};
@@ -54,14 +55,14 @@ pub(super) fn check(
         }
     }
     for (pointer, _, wanted) in go::fields(resource) {
-        if let Some(value) = config.pointer(pointer) {
+        if let Some(value) = config.at(pointer) {
             field(value, &pointer.replace('/', "."), wanted, &mut wrong);
         }
     }
-    let owners = config.pointer("/metadata/ownerReferences");
+    let owners = config.at("/metadata/ownerReferences");
     keyed(owners, &["uid"], ".metadata.ownerReferences", &mut wrong);
     set(
-        config.pointer("/metadata/finalizers"),
+        config.at("/metadata/finalizers"),
         ".metadata.finalizers",
         &mut wrong,
     );
@@ -186,10 +187,10 @@ fn built_in_lists(config: &Value, wrong: &mut Vec<String>) {
         ),
         ("/spec/containers", ".spec.containers"),
     ] {
-        keyed(config.pointer(pointer), &["name"], place, wrong);
+        keyed(config.at(pointer), &["name"], place, wrong);
     }
     keyed(
-        config.pointer("/status/conditions"),
+        config.at("/status/conditions"),
         &["type"],
         ".status.conditions",
         wrong,

@@ -1,5 +1,6 @@
 //! POST: new objects, with their names, uids and namespaces.
 
+use crate::At;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
@@ -207,10 +208,7 @@ fn room(state: &State, write: &Write<'_>, name: &str) -> Result<(), StatusError>
             None => StatusError::no_such_path(),
         });
     };
-    let terminating = namespace
-        .value
-        .pointer("/status/phase")
-        .and_then(Value::as_str)
+    let terminating = namespace.value.at("/status/phase").and_then(Value::as_str)
         == Some("Terminating")
         || super::is_terminating(&namespace.value);
     if !terminating {

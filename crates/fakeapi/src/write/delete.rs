@@ -1,6 +1,7 @@
 //! DELETE of one object and of collections: preconditions, grace, finalizers, propagation. What
 //! happens to dependents is the garbage collector's.
 
+use crate::At;
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
@@ -333,7 +334,7 @@ fn mark(object: &mut Value, at: Timestamp, grace: i64) {
 /// Namespaces wait for their content; the namespace controller takes the finalizer of their spec away.
 fn marked_namespace(mut object: Value, pending: bool, now: Timestamp) -> Outcome {
     let content = object
-        .pointer("/spec/finalizers")
+        .at("/spec/finalizers")
         .and_then(Value::as_array)
         .is_some_and(|finalizers| !finalizers.is_empty());
     if !is_terminating(&object) {
@@ -362,7 +363,7 @@ fn marked_namespace(mut object: Value, pending: bool, now: Timestamp) -> Outcome
 /// Pods end by their kubelet: it deletes again with no grace. Those never scheduled or already over
 /// have nobody to wait for.
 fn marked_pod(mut object: Value, options: &DeleteOptions, now: Timestamp) -> Outcome {
-    let seconds = |object: &Value, pointer: &str| object.pointer(pointer).and_then(Value::as_i64);
+    let seconds = |object: &Value, pointer: &str| object.at(pointer).and_then(Value::as_i64);
     if is_terminating(&object) {
         let left = seconds(&object, "/metadata/deletionGracePeriodSeconds").unwrap_or_default();
         if left == 0 {
@@ -396,11 +397,11 @@ fn marked_pod(mut object: Value, options: &DeleteOptions, now: Timestamp) -> Out
         return ending(object, shorter, pending);
     }
     let scheduled = object
-        .pointer("/spec/nodeName")
+        .at("/spec/nodeName")
         .and_then(Value::as_str)
         .is_some_and(|node| !node.is_empty());
     let over = matches!(
-        object.pointer("/status/phase").and_then(Value::as_str),
+        object.at("/status/phase").and_then(Value::as_str),
         Some("Failed" | "Succeeded")
     );
     let mut grace = options
@@ -476,11 +477,7 @@ fn commit(
 
 impl crate::state::State {
     fn drop_objects_of(&mut self, crd: &Value) -> Vec<crate::Change> {
-        let text = |path: &str| {
-            crd.pointer(path)
-                .and_then(Value::as_str)
-                .unwrap_or_default()
-        };
+        let text = |path: &str| crd.at(path).and_then(Value::as_str).unwrap_or_default();
         let Some(resource) = self
             .resources
             .find(text("/spec/group"), text("/spec/names/plural"))

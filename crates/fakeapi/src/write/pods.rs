@@ -1,5 +1,6 @@
 //! What is POSTed to a pod: its binding to a node, and its eviction.
 
+use crate::At;
 use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
@@ -36,7 +37,7 @@ pub(crate) async fn post(
 fn bind(write: &Write<'_>, request: &Request) -> Result<Answer, StatusError> {
     let binding = body(request)?;
     let node = binding
-        .pointer("/target/name")
+        .at("/target/name")
         .and_then(Value::as_str)
         .filter(|node| !node.is_empty())
         .ok_or_else(|| StatusError::bad_request("target.name: Required value"))?;
@@ -63,7 +64,7 @@ fn bind(write: &Write<'_>, request: &Request) -> Result<Answer, StatusError> {
         }
         let assigned = current
             .value
-            .pointer("/spec/nodeName")
+            .at("/spec/nodeName")
             .and_then(Value::as_str)
             .unwrap_or_default();
         if !assigned.is_empty() {
@@ -123,7 +124,7 @@ async fn evict(write: &Write<'_>, request: &Request) -> Result<Answer, StatusErr
     let pod = write.current()?;
     let condition = |kind: &str| {
         pod.value
-            .pointer("/status/conditions")
+            .at("/status/conditions")
             .and_then(Value::as_array)
             .into_iter()
             .flatten()
@@ -134,7 +135,7 @@ async fn evict(write: &Write<'_>, request: &Request) -> Result<Answer, StatusErr
     };
     let phase = pod
         .value
-        .pointer("/status/phase")
+        .at("/status/phase")
         .and_then(Value::as_str)
         .unwrap_or_default();
     let free = matches!(phase, "Pending" | "Succeeded" | "Failed") || is_terminating(&pod.value);
@@ -162,13 +163,13 @@ async fn evict(write: &Write<'_>, request: &Request) -> Result<Answer, StatusErr
 }
 
 fn budgets(write: &Write<'_>, pod: &Value) -> Result<Vec<Arc<Value>>, StatusError> {
-    let labels = pod.pointer("/metadata/labels");
+    let labels = pod.at("/metadata/labels");
     let mut found = Vec::new();
     for budget in write
         .api
         .list("poddisruptionbudgets", Some(&write.place.namespace))
     {
-        let selects = match budget.pointer("/spec/selector") {
+        let selects = match budget.at("/spec/selector") {
             Some(selector) => LabelSelector::from_object(selector)?.matches(labels),
             None => false,
         };
@@ -183,14 +184,14 @@ fn budgets(write: &Write<'_>, pod: &Value) -> Result<Vec<Arc<Value>>, StatusErro
 async fn take_from(write: &Write<'_>, budget: &Value, ready: bool) -> Result<(), StatusError> {
     let number = |pointer: &str| {
         budget
-            .pointer(pointer)
+            .at(pointer)
             .and_then(Value::as_i64)
             .unwrap_or_default()
     };
     let name = metadata_text(budget, "name");
     if !ready {
         let always = budget
-            .pointer("/spec/unhealthyPodEvictionPolicy")
+            .at("/spec/unhealthyPodEvictionPolicy")
             .and_then(Value::as_str)
             == Some("AlwaysAllow");
         let healthy = number("/status/currentHealthy") >= number("/status/desiredHealthy")

@@ -1,5 +1,6 @@
 //! `/scale`: an object's size by itself, as `autoscaling/v1 Scale`.
 
+use crate::At;
 use serde_json::{Map, Value, json};
 
 use crate::error::StatusError;
@@ -60,7 +61,7 @@ pub(crate) fn refuse_without_size(
         return Ok(());
     };
     let path = format!("/{}", scale.spec_replicas.join("/"));
-    if object.pointer(&path).is_some() {
+    if object.at(&path).is_some() {
         return Ok(());
     }
     Err(StatusError::internal(&format!(
@@ -121,7 +122,7 @@ pub(crate) fn into_object(
         return Err(StatusError::no_such_path());
     };
     let replicas = scale
-        .pointer("/spec/replicas")
+        .at("/spec/replicas")
         .filter(|replicas| !replicas.is_null())
         .cloned()
         .unwrap_or_else(|| Value::from(0));

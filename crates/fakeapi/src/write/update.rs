@@ -1,5 +1,6 @@
 //! PUT, and what every change of a stored object goes through.
 
+use crate::At;
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -247,7 +248,7 @@ fn is_gone(write: &Write<'_>, object: &Value, old: &Value) -> bool {
         .is_some_and(|seconds| seconds > 0);
     let namespace = write.place.resource.storage == "namespaces"
         && object
-            .pointer("/spec/finalizers")
+            .at("/spec/finalizers")
             .and_then(Value::as_array)
             .is_some_and(|finalizers| !finalizers.is_empty());
     is_terminating(old) && !graceful && !namespace && finalizers(object).is_empty()

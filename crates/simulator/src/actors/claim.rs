@@ -2,6 +2,7 @@
 //! fits. Shared by the Deployment and the ReplicaSet controller, as in Kubernetes
 //! (`pkg/controller/controller_ref_manager.go`). What is done with them is not decided here.
 
+use crossfade_fakeapi::At;
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -35,7 +36,7 @@ impl Claimant<'_> {
         client: &Client,
         candidates: Vec<Arc<Value>>,
     ) -> Result<Vec<Arc<Value>>, Refused> {
-        let selector = self.object.pointer("/spec/selector");
+        let selector = self.object.at("/spec/selector");
         let mut claimed = Vec::new();
         let mut failure = None;
         let mut may_adopt: Option<Result<(), Refused>> = None;

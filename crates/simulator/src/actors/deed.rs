@@ -1,6 +1,7 @@
 //! What a person does to a cluster, one deed at a time, with the writes kubectl would make. When it is
 //! done, and whether twice, is the person's.
 
+use crossfade_fakeapi::At;
 use crossfade_fakeapi::{Call, FakeApi, Key};
 use fastrand::Rng;
 use serde_json::{Map, Value, json};
@@ -230,7 +231,7 @@ fn history(api: &FakeApi, deployment: &Value) -> Vec<(i64, std::sync::Arc<Value>
 }
 
 fn template_of(set: &Value) -> Value {
-    let mut template = set.pointer("/spec/template").cloned().unwrap_or_default();
+    let mut template = set.at("/spec/template").cloned().unwrap_or_default();
     if let Some(labels) = template
         .pointer_mut("/metadata/labels")
         .and_then(Value::as_object_mut)
@@ -292,7 +293,7 @@ async fn undo(api: &FakeApi, client: &Client, deployment: &Name) -> Result<(), R
     let mut annotations = Map::new();
     let of = |object: &Value| -> Map<String, Value> {
         object
-            .pointer("/metadata/annotations")
+            .at("/metadata/annotations")
             .and_then(Value::as_object)
             .cloned()
             .unwrap_or_default()

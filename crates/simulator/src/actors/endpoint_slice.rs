@@ -2,6 +2,7 @@
 //! After `pkg/controller/endpointslice` of Kubernetes 1.34. Services without a selector are left
 //! alone. Who sends requests there is not known here.
 
+use crossfade_fakeapi::At;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -110,7 +111,7 @@ impl EndpointSliceController {
             .informer
             .list("services", &event.name.0)
             .filter(|service| {
-                let selector = service.pointer("/spec/selector").and_then(Value::as_object);
+                let selector = service.at("/spec/selector").and_then(Value::as_object);
                 pods.iter()
                     .flatten()
                     .any(|pod| fits_map(selector, labels(pod)))
@@ -132,7 +133,7 @@ impl EndpointSliceController {
             // The garbage collector takes its slices.
             return Ok(());
         };
-        let selector = service.pointer("/spec/selector").and_then(Value::as_object);
+        let selector = service.at("/spec/selector").and_then(Value::as_object);
         if selector.is_none_or(Map::is_empty) || deleting(service) {
             return Ok(());
         }

@@ -1,5 +1,6 @@
 //! Reading raw Kubernetes objects. Pure. No rule of any controller belongs here.
 
+use crossfade_fakeapi::At;
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
@@ -7,7 +8,7 @@ use serde_json::{Map, Value, json};
 #[must_use]
 pub fn text<'a>(object: &'a Value, pointer: &str) -> &'a str {
     object
-        .pointer(pointer)
+        .at(pointer)
         .and_then(Value::as_str)
         .unwrap_or_default()
 }
@@ -16,7 +17,7 @@ pub fn text<'a>(object: &'a Value, pointer: &str) -> &'a str {
 #[must_use]
 pub fn number(object: &Value, pointer: &str) -> i64 {
     object
-        .pointer(pointer)
+        .at(pointer)
         .and_then(Value::as_i64)
         .unwrap_or_default()
 }
@@ -24,14 +25,14 @@ pub fn number(object: &Value, pointer: &str) -> i64 {
 /// Whether `true` stands at a JSON pointer.
 #[must_use]
 pub fn flag(object: &Value, pointer: &str) -> bool {
-    object.pointer(pointer).and_then(Value::as_bool) == Some(true)
+    object.at(pointer).and_then(Value::as_bool) == Some(true)
 }
 
 /// Entries of the list at a JSON pointer.
 #[must_use]
 pub fn list<'a>(object: &'a Value, pointer: &str) -> &'a [Value] {
     object
-        .pointer(pointer)
+        .at(pointer)
         .and_then(Value::as_array)
         .map_or(&[], Vec::as_slice)
 }
@@ -64,7 +65,7 @@ pub fn deleting(object: &Value) -> bool {
 #[must_use]
 pub fn replicas(object: &Value) -> i64 {
     object
-        .pointer("/spec/replicas")
+        .at("/spec/replicas")
         .and_then(Value::as_i64)
         .unwrap_or(1)
 }
@@ -72,13 +73,13 @@ pub fn replicas(object: &Value) -> i64 {
 /// One annotation. Names hold slashes, so no pointer.
 #[must_use]
 pub fn annotation<'a>(object: &'a Value, name: &str) -> Option<&'a str> {
-    object.pointer("/metadata/annotations")?.get(name)?.as_str()
+    object.at("/metadata/annotations")?.get(name)?.as_str()
 }
 
 /// The labels.
 #[must_use]
 pub fn labels(object: &Value) -> Option<&Map<String, Value>> {
-    object.pointer("/metadata/labels")?.as_object()
+    object.at("/metadata/labels")?.as_object()
 }
 
 /// The owner reference marked as controller.

@@ -1,6 +1,7 @@
 //! What kube-proxy and gateways learn, and when: each proxy follows EndpointSlices and routes with a lag of
 //! its own and tells the data plane what it knows. Where requests go from there is the data plane's.
 
+use crossfade_fakeapi::At;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -84,7 +85,7 @@ fn usable(slices: &[&Arc<Value>]) -> Vec<String> {
             .flat_map(|slice| list(slice, "/endpoints"))
             .filter(|endpoint| {
                 endpoint
-                    .pointer(condition)
+                    .at(condition)
                     .and_then(Value::as_bool)
                     .unwrap_or(missing)
             })

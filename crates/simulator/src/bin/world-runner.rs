@@ -55,6 +55,11 @@ mod entropy {
     }
 }
 
+/// A third of a world's time is memory for small values.
+#[cfg(feature = "worlds")]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 #[derive(Debug, Parser)]
 #[command(name = "world-runner", version)]
 struct Arguments {

@@ -2,6 +2,7 @@
 //! as often as their version is said to, count what they answer and show it at `/metrics`. When a pod
 //! lives and dies is decided by the cluster's actors; here it is only followed.
 
+use crossfade_fakeapi::At;
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -148,7 +149,7 @@ pub fn version(image: &str) -> &str {
 }
 
 fn ended(pod: &Value) -> bool {
-    pod.pointer("/status/containerStatuses/0/state/terminated")
+    pod.at("/status/containerStatuses/0/state/terminated")
         .is_some()
         || matches!(text(pod, "/status/phase"), "Failed" | "Succeeded")
 }

@@ -2,6 +2,7 @@
 //! of the Service, as kube-proxy does. It learns EndpointSlices late and in order; open connections stay
 //! where they are. It never tries a second endpoint: a wrong one is a lost request, and is counted.
 
+use crossfade_fakeapi::At;
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
@@ -61,7 +62,7 @@ fn usable<'a>(slices: impl Iterator<Item = &'a Value> + Clone) -> Vec<String> {
             .flat_map(|slice| entries(slice, "/endpoints"))
             .filter(|endpoint| {
                 endpoint
-                    .pointer(condition)
+                    .at(condition)
                     .and_then(Value::as_bool)
                     .unwrap_or(missing)
             })

@@ -115,6 +115,8 @@ pub struct Doors {
     pub trace: Arc<Trace>,
     /// Shown every call when it is sent.
     pub sent: Box<dyn Fn(&Issued) + Send + Sync>,
+    /// Shown every call whose caller is told what came of it: not what broke, and no error of the server.
+    pub answered: Box<dyn Fn(&Issued) + Send + Sync>,
     /// Told which process a fault has ended.
     pub crashed: Box<dyn Fn(usize, u32) + Send + Sync>,
     /// Times on the wire.
@@ -207,7 +209,15 @@ impl Door {
                 .trace
                 .line(&format_args!("{} meets {what:?}", issued.words()));
         }
-        self.meet(issued, request.parts, fault).await
+        let shared = Arc::clone(&self.shared);
+        let result = self.meet(Arc::clone(&issued), request.parts, fault).await;
+        if result
+            .as_ref()
+            .is_ok_and(|answer| !answer.status().is_server_error())
+        {
+            (shared.answered)(&issued);
+        }
+        result
     }
 
     /// Counts and records a request.

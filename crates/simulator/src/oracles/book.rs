@@ -1,6 +1,7 @@
 //! What one workload's releases have been through, as far as the laws need it: who the sides are, what
 //! each carried and when, what was told to whom. Only recorded here, judged elsewhere.
 
+use crossfade_fakeapi::At;
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
@@ -207,7 +208,7 @@ impl Book {
             self.rollout = Value::Null;
             return;
         };
-        let command = |object: &Value| object.pointer("/spec/control").cloned();
+        let command = |object: &Value| object.at("/spec/control").cloned();
         let before = change.before.as_deref().and_then(&command);
         if change
             .before
@@ -280,8 +281,8 @@ impl Book {
             .filter(|set| controller(set).is_some_and(|(_, uid)| uid == self.uid))
             .filter(|set| size(set) > 0 && !deleting(set))
             .find(|set| {
-                !parallel.pointer("/spec/template").is_some_and(|template| {
-                    set.pointer("/spec/template")
+                !parallel.at("/spec/template").is_some_and(|template| {
+                    set.at("/spec/template")
                         .is_some_and(|own| same_pods(own, template))
                 })
             })

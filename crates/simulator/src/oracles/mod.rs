@@ -2,9 +2,10 @@
 //! of traffic-switching or of the kinds' types is asked. An oracle says what is wrong, never what to do.
 //!
 //! [`model`] keeps the objects, [`book`] what a release has been through; the laws are in [`traffic`],
-//! [`handover`], [`writes`] and [`waits`], the state at rest in [`rest`].
+//! [`handover`], [`writes`], [`fence`] and [`waits`], the state at rest in [`rest`].
 
 pub mod book;
+pub mod fence;
 pub mod handover;
 pub mod model;
 pub mod rest;
@@ -24,6 +25,7 @@ use crate::faults::door::{ISSUED, Issued};
 use crate::json::{annotation, label};
 use crate::trace::lock;
 use book::Book;
+use fence::Fences;
 use model::Model;
 
 /// Something a law forbids.
@@ -110,6 +112,7 @@ struct Inner {
     patience: Patience,
     /// Who holds the lease, and since when.
     holder: Option<(String, Duration)>,
+    fences: Fences,
     violations: Vec<Violation>,
 }
 
@@ -147,6 +150,7 @@ impl Oracles {
                     since: Duration::ZERO,
                 },
                 holder: None,
+                fences: Fences::default(),
                 violations: Vec::new(),
             }),
         })
@@ -174,6 +178,19 @@ impl Oracles {
                 }
             }
         }
+        let Inner {
+            facts,
+            model,
+            books,
+            holder,
+            fences,
+            ..
+        } = &mut *inner;
+        let since = holder.as_ref().map(|(_, since)| *since);
+        let late = fences.sent(issued, now, since, facts.write_timeout, model, books);
+        if let Some(what) = late {
+            inner.tell("7", now, what);
+        }
         let leads = inner.holder.as_ref().is_none_or(|(holder, since)| {
             let process = format!("-{}-{}", issued.replica, issued.incarnation);
             holder.is_empty()
@@ -188,6 +205,11 @@ impl Oracles {
                 format!("{} while {holder} holds the lease", issued.words()),
             );
         }
+    }
+
+    /// A process is told what came of its write.
+    pub fn answered(&self, issued: &Issued) {
+        lock(&self.inner).fences.answered(issued);
     }
 
     /// A pod answered the controller's scrape with counters.

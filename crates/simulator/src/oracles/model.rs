@@ -15,6 +15,12 @@ pub struct Model {
 }
 
 impl Model {
+    /// An object is there.
+    #[cfg(test)]
+    pub(super) fn insert(&mut self, key: Key, object: Arc<Value>) {
+        self.objects.insert(key, object);
+    }
+
     /// Takes a change in.
     pub fn apply(&mut self, change: &Change) {
         match &change.after {

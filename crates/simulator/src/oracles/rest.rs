@@ -1,6 +1,7 @@
 //! The state at rest: nothing of ours on users' objects (law 8), and what two runs of a scenario must
 //! agree in whatever went wrong in one of them.
 
+use crossfade_fakeapi::At;
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
@@ -66,7 +67,7 @@ fn of_ours(resource: &str, object: &Value) -> Vec<String> {
             }
         }
     }
-    if resource == "services" && object.pointer("/spec/selector/pod-template-hash").is_some() {
+    if resource == "services" && object.at("/spec/selector/pod-template-hash").is_some() {
         found.push("it is pinned".to_owned());
     }
     if controller(object).is_some_and(|(kind, _)| kind == "Rollout") {
@@ -98,7 +99,7 @@ pub fn ending(model: &Model, namespace: &str) -> Value {
                     "paused": flag(object, "/spec/paused"),
                     "replicas": size(object),
                     "images": images(object),
-                    "annotations": object.pointer("/metadata/annotations").filter(|_| !parallel).map(without_revision),
+                    "annotations": object.at("/metadata/annotations").filter(|_| !parallel).map(without_revision),
                 }),
             )
         })
@@ -109,8 +110,8 @@ pub fn ending(model: &Model, namespace: &str) -> Value {
             (
                 text(object, "/metadata/name"),
                 json!({
-                    "selector": object.pointer("/spec/selector"),
-                    "labels": object.pointer("/metadata/labels").map(without_uid),
+                    "selector": object.at("/spec/selector"),
+                    "labels": object.at("/metadata/labels").map(without_uid),
                     "managers": managers(object),
                 }),
             )

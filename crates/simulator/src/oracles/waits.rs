@@ -1,6 +1,7 @@
 //! Laws 5, 11 and 13: no promotion without a verdict on fresh numbers, every wait with reason, deadline
 //! and way out, every decision explained.
 
+use crossfade_fakeapi::At;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -37,7 +38,7 @@ pub fn of_a_change(
     let (Some(before), Some(after)) = (change.before.as_deref(), change.after.as_deref()) else {
         return;
     };
-    if book.rollout.pointer("/metadata/uid") != after.pointer("/metadata/uid") {
+    if book.rollout.at("/metadata/uid") != after.at("/metadata/uid") {
         return;
     }
     explained(book, after, found);
@@ -156,7 +157,7 @@ fn advanced(
 
 /// `promote --full` overrides it, and is recorded.
 fn in_full(rollout: &Value) -> bool {
-    flag(rollout, "/spec/control/full") || rollout.pointer("/status/memory/release/full").is_some()
+    flag(rollout, "/spec/control/full") || rollout.at("/status/memory/release/full").is_some()
 }
 
 fn ready_for(pod: &Value, now: Duration) -> Duration {

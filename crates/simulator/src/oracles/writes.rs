@@ -68,7 +68,9 @@ pub fn precondition(issued: &Issued) -> Option<String> {
     None
 }
 
-fn resource_of(path: &str) -> &str {
+/// The resource a path is about, in a namespace.
+#[must_use]
+pub fn resource_of(path: &str) -> &str {
     let mut parts = path.split('/').skip_while(|part| *part != "namespaces");
     let _ = (parts.next(), parts.next());
     parts.next().unwrap_or_default()

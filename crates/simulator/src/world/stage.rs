@@ -1,6 +1,7 @@
 //! What scripts act with: the user's calls, waiting for what the cluster shows, and the knobs of the
 //! actors. A user tries again what fails for a reason that passes, as people and pipelines do.
 
+use crossfade_fakeapi::At;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -249,7 +250,7 @@ impl Stage {
         // A merge patch replaces lists whole.
         let app = self.app(tag);
         app.template()
-            .pointer("/spec/containers/0")
+            .at("/spec/containers/0")
             .cloned()
             .unwrap_or_default()
     }

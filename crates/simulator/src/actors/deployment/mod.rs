@@ -8,6 +8,7 @@ mod scale;
 mod sets;
 mod status;
 
+use crossfade_fakeapi::At;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -169,7 +170,7 @@ impl DeploymentController {
             let mut fitting: Vec<Name> = self
                 .informer
                 .list("deployments", namespace)
-                .filter(|found| fits(found.pointer("/spec/selector"), labels(set)))
+                .filter(|found| fits(found.at("/spec/selector"), labels(set)))
                 .map(|found| (namespace.clone(), name(found).to_owned()))
                 .collect();
             // The real cache lists them in no order, and several workers take them: any may be first.
@@ -234,7 +235,7 @@ impl Pass<'_> {
             return self.plain_status(&sets).await;
         }
         self.say_paused().await?;
-        let paused = self.deployment.pointer("/spec/paused") == Some(&Value::Bool(true));
+        let paused = self.deployment.at("/spec/paused") == Some(&Value::Bool(true));
         if paused {
             return self.scale_only(&owned, true).await;
         }
@@ -255,7 +256,7 @@ impl Pass<'_> {
         }
         let reason = condition(&self.deployment, "Progressing")
             .map(|condition| text(condition, "/reason").to_owned());
-        let paused = self.deployment.pointer("/spec/paused") == Some(&Value::Bool(true));
+        let paused = self.deployment.at("/spec/paused") == Some(&Value::Bool(true));
         let said = reason.as_deref() == Some(status::PAUSED);
         if reason.as_deref() == Some(status::TIMED_OUT) || paused == said {
             return Ok(());

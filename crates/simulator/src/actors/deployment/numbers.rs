@@ -1,5 +1,6 @@
 //! Numbers of a Deployment's strategy and of its ReplicaSets. Pure.
 
+use crossfade_fakeapi::At;
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -39,7 +40,7 @@ fn fence_posts(deployment: &Value) -> (i64, i64) {
     let total = replicas(deployment);
     let surge = surge_of_new(deployment);
     let unavailable = resolve(
-        deployment.pointer("/spec/strategy/rollingUpdate/maxUnavailable"),
+        deployment.at("/spec/strategy/rollingUpdate/maxUnavailable"),
         total,
         false,
     );
@@ -55,7 +56,7 @@ fn fence_posts(deployment: &Value) -> (i64, i64) {
 #[must_use]
 pub fn surge_of_new(deployment: &Value) -> i64 {
     resolve(
-        deployment.pointer("/spec/strategy/rollingUpdate/maxSurge"),
+        deployment.at("/spec/strategy/rollingUpdate/maxSurge"),
         replicas(deployment),
         true,
     )
@@ -85,7 +86,7 @@ pub fn max_unavailable(deployment: &Value) -> i64 {
 #[must_use]
 pub fn progress_deadline(deployment: &Value) -> Option<i64> {
     deployment
-        .pointer("/spec/progressDeadlineSeconds")
+        .at("/spec/progressDeadlineSeconds")
         .and_then(Value::as_i64)
         .filter(|seconds| *seconds != i64::from(i32::MAX))
 }

@@ -2,6 +2,7 @@
 //! After `pkg/controller/deployment/sync.go` and `util/deployment_util.go` of Kubernetes 1.34. How
 //! large they are is not decided here.
 
+use crossfade_fakeapi::At;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
@@ -43,7 +44,7 @@ pub fn annotate_size(set: &mut Value, deployment: &Value) -> bool {
 fn annotate_new(set: &mut Value, deployment: &Value, revision: i64, exists: bool) -> bool {
     let mut changed = false;
     let annotations = deployment
-        .pointer("/metadata/annotations")
+        .at("/metadata/annotations")
         .and_then(Value::as_object);
     for (key, value) in annotations.into_iter().flatten() {
         if !NOT_COPIED.contains(&key.as_str())
@@ -83,10 +84,10 @@ impl Pass<'_> {
     pub async fn sets(&mut self, owned: &[Arc<Value>], create: bool) -> Result<Sets, Refused> {
         let mut owned = owned.to_vec();
         owned.sort_by(|left, right| by_creation(left, right));
-        let template = self.deployment.pointer("/spec/template");
+        let template = self.deployment.at("/spec/template");
         let found = owned
             .iter()
-            .find(|set| same(set.pointer("/spec/template"), template))
+            .find(|set| same(set.at("/spec/template"), template))
             .cloned();
         let old: Vec<Arc<Value>> = owned
             .into_iter()
@@ -220,8 +221,8 @@ impl Pass<'_> {
         };
         if controller_uid(&known) == uid(&self.deployment)
             && same(
-                known.pointer("/spec/template"),
-                self.deployment.pointer("/spec/template"),
+                known.at("/spec/template"),
+                self.deployment.at("/spec/template"),
             )
         {
             return Ok(known);
@@ -253,7 +254,7 @@ impl Pass<'_> {
     pub async fn clean_up(&self, old: &[Arc<Value>]) -> Result<(), Refused> {
         let Some(limit) = self
             .deployment
-            .pointer("/spec/revisionHistoryLimit")
+            .at("/spec/revisionHistoryLimit")
             .and_then(Value::as_u64)
             .filter(|limit| *limit != u64::from(i32::MAX.unsigned_abs()))
         else {

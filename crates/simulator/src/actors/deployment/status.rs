@@ -1,6 +1,7 @@
 //! The status of a Deployment: counts and conditions. Pure. Which writes are made is decided by the
 //! pass.
 
+use crossfade_fakeapi::At;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -92,7 +93,7 @@ pub fn counted(
             status.insert(field.to_owned(), count.into());
         }
     }
-    if let Some(collisions) = deployment.pointer("/status/collisionCount") {
+    if let Some(collisions) = deployment.at("/status/collisionCount") {
         status.insert("collisionCount".to_owned(), collisions.clone());
     }
     let conditions = list(deployment, "/status/conditions").to_vec();

@@ -5,6 +5,7 @@
 
 mod rank;
 
+use crossfade_fakeapi::At;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -140,7 +141,7 @@ impl ReplicaSetController {
             let fitting: Vec<Name> = self
                 .informer
                 .list("replicasets", namespace(pod))
-                .filter(|set| fits(set.pointer("/spec/selector"), labels(pod)))
+                .filter(|set| fits(set.at("/spec/selector"), labels(pod)))
                 .map(|set| (namespace(set).to_owned(), name(set).to_owned()))
                 .collect();
             fitting.into_iter().for_each(|key| self.queue.add(key));
@@ -347,7 +348,7 @@ fn pod_of(set: &Value) -> Value {
     metadata.insert("namespace".to_owned(), namespace(set).into());
     for field in ["labels", "annotations", "finalizers"] {
         if let Some(value) = set
-            .pointer("/spec/template/metadata")
+            .at("/spec/template/metadata")
             .and_then(|template| template.get(field))
             .filter(|value| !value.is_null())
         {
@@ -360,7 +361,7 @@ fn pod_of(set: &Value) -> Value {
         "apiVersion": "v1",
         "kind": "Pod",
         "metadata": metadata,
-        "spec": set.pointer("/spec/template/spec"),
+        "spec": set.at("/spec/template/spec"),
     })
 }
 
@@ -375,7 +376,7 @@ fn pod_available(pod: &Value, wait: i64, now: Timestamp) -> bool {
 
 fn status(set: &Value, pods: &[Arc<Value>], failure: Option<&Refused>, now: Timestamp) -> Value {
     let template = set
-        .pointer("/spec/template/metadata/labels")
+        .at("/spec/template/metadata/labels")
         .and_then(Value::as_object);
     let count = |keep: &dyn Fn(&Value) -> bool| pods.iter().filter(|pod| keep(pod)).count();
     let labelled = count(&|pod| {
