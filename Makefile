@@ -34,10 +34,10 @@ compare = trap '$(E2E) --cluster conformance cluster down' EXIT; \
 	--manifests deploy/crds.yaml --manifests deploy/admission.yaml $(1)
 
 .PHONY: test
-test: format tidy lint unit worlds binaries end-to-end
+test: format tidy lint unit worlds binaries conformance end-to-end
 
 .PHONY: test-full
-test-full: format tidy lint unit-random worlds-full binaries
+test-full: format tidy lint unit-random worlds-full binaries conformance-full
 	$(call actors-stage)
 	$(call stage,every scenario,$(call with-cluster,run --group 2))
 
@@ -111,12 +111,15 @@ generate:
 binaries:
 	$(call stage,binaries,cargo build --locked --quiet $(BINARIES))
 
-# Fixed scripts, so that the same commit gives the same answer. No part of `make test` yet: the two do not
-# agree on all of them.
-.PHONY: conformance
-conformance: binaries
-	$(call stage,conformance program,cargo build --locked --quiet -p crossfade-fakeapi --features conformance --bin fakeapi-conformance)
+# The fake API and a real API server, by the same random scripts; fixed ones, so that the same commit gives
+# the same answer.
+.PHONY: conformance conformance-full conformance-program
+conformance-program: e2e-program
+	$(call stage,the comparison's program,cargo build --locked --quiet -p crossfade-fakeapi --features conformance --bin fakeapi-conformance)
+conformance: conformance-program
 	$(call stage,the fake API beside a real one,$(call compare,--scripts 300 --no-shrink))
+conformance-full: conformance-program
+	$(call stage,the fake API beside a real one at length,$(call compare,--scripts 2000))
 
 .PHONY: end-to-end
 end-to-end:

@@ -21,6 +21,7 @@ impl FakeApi {
             content_type: call.content_type.unwrap_or_default(),
             accept: "application/json".to_owned(),
             body: call.body,
+            warnings: std::sync::Arc::default(),
         };
         if request.query.flag("watch") {
             return Answer::error(&StatusError::bad_request(
@@ -34,7 +35,11 @@ impl FakeApi {
     pub(crate) async fn handle(&self, request: Request) -> Answer {
         match self.route(&request).await {
             Ok(answer) => answer,
-            Err(error) => Answer::error(&error),
+            Err(error) => {
+                let mut answer = Answer::error(&error);
+                answer.warnings = request.warned();
+                answer
+            }
         }
     }
 

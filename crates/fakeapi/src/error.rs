@@ -168,10 +168,12 @@ impl StatusError {
         )
     }
 
-    /// 409 for a uid or resourceVersion stated as a precondition.
+    /// 409 for a uid or resourceVersion stated as a precondition. `root` is where the storage keeps its
+    /// keys, which the message shows; a dry run's has none.
     #[must_use]
     pub fn precondition(
         resource: &ResourceType,
+        root: &str,
         namespace: &str,
         name: &str,
         what: &str,
@@ -188,7 +190,7 @@ impl StatusError {
             resource,
             name,
             &format!(
-                "StorageError: invalid object, Code: 4, Key: /registry/{folder}/{place}{name}, ResourceVersion: 0, \
+                "StorageError: invalid object, Code: 4, Key: {root}/{folder}/{place}{name}, ResourceVersion: 0, \
                  AdditionalErrorMsg: Precondition failed: {what} in precondition: {stated}, {what} in object meta: {found}"
             ),
         )
@@ -209,7 +211,14 @@ impl StatusError {
         } else {
             "The object might have been modified"
         };
+        // Of the type the server works with inside: events of every version are those of the core group there.
+        let group = if resource.kind == "Event" {
+            String::new()
+        } else {
+            resource.group.clone()
+        };
         let kind = ResourceType {
+            group,
             plural: resource.kind.clone(),
             ..resource.clone()
         };

@@ -1,6 +1,6 @@
 //! A request taken apart: what its path names and what its query says. Does not look at objects.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use http::Method;
 use serde_json::Value;
@@ -20,6 +20,18 @@ pub(crate) struct Request {
     pub(crate) content_type: String,
     pub(crate) accept: String,
     pub(crate) body: Option<Value>,
+    /// Texts for Warning headers: a refusal carries them too.
+    pub(crate) warnings: Arc<Mutex<Vec<String>>>,
+}
+
+impl Request {
+    /// What it has been warned of so far.
+    pub(crate) fn warned(&self) -> Vec<String> {
+        self.warnings
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
 }
 
 /// What a path names.

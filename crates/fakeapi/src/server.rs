@@ -2,6 +2,7 @@
 //! Takes requests apart and writes answers out; handles none itself.
 
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -94,6 +95,7 @@ fn read(head: &http::request::Parts, body: &Bytes, caller: Caller) -> Result<Req
         content_type: text(header::CONTENT_TYPE),
         accept: text(header::ACCEPT),
         body,
+        warnings: Arc::default(),
     })
 }
 

@@ -210,6 +210,7 @@ fn facts(setup: &Setup, faults: &[Fault], ourselves: String) -> Facts {
         drain: floor + drain,
         scrape: judged.then(|| at("/analysis/interval").unwrap_or(Duration::from_secs(15))),
         write_timeout: setup.write_timeout,
+        lease: setup.lease,
         lag: LAG + held,
     }
 }

@@ -81,10 +81,22 @@ pub(crate) fn track_update(
         return;
     }
     let difference = compare(live.unwrap_or(blank), new, shape);
+    if writer.subresource == "scale" && !is_tracked(&entries, &difference.written()) {
+        // The Scale shows only who owns the size; if nobody does, it is an object that nobody tracks.
+        return put(new, entries);
+    }
     if !difference.is_empty() {
         update(&mut entries, &difference, writer);
     }
     put(new, entries);
+}
+
+/// Whether any entry owns something of these fields.
+fn is_tracked(entries: &[Value], fields: &Fields) -> bool {
+    entries
+        .iter()
+        .filter_map(|entry| entry.get("fieldsV1")?.as_object())
+        .any(|owned| fields::intersects(owned, fields))
 }
 
 fn update(entries: &mut Vec<Value>, difference: &Difference, writer: &Writer) {

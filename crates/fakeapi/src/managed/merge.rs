@@ -86,7 +86,12 @@ pub(crate) fn prune(value: &mut Value, last: &Fields, owned: &Fields, shape: &Sh
                         map.remove(&name);
                     }
                 } else if let Some(child) = map.get_mut(&name) {
+                    let before = is_hollow(child);
                     below(child, last_below, owned_below, shape.field(&name));
+                    // As the real one does: what loses its last part to this is null, and not empty.
+                    if !before && is_hollow(child) {
+                        *child = Value::Null;
+                    }
                 }
             }
         }
@@ -108,6 +113,15 @@ pub(crate) fn prune(value: &mut Value, last: &Fields, owned: &Fields, shape: &Sh
             });
         }
         _ => {}
+    }
+}
+
+/// A map or list with nothing in it.
+fn is_hollow(value: &Value) -> bool {
+    match value {
+        Value::Object(map) => map.is_empty(),
+        Value::Array(list) => list.is_empty(),
+        _ => false,
     }
 }
 

@@ -62,11 +62,21 @@ pub(crate) async fn create(
     // Fields of the other endpoint belong to nobody; the status is dropped before owners are noted.
     if !tracked {
         let (shape, blank) = write.shape();
+        // A status of the wrong types is dropped later, but with it nothing of the object can be tracked.
+        let typed = !resource.custom
+            || object.get("status").is_none()
+            || schemas
+                .typed(&resource, &write.place.version, &object)
+                .is_ok();
         let status = object
             .as_object_mut()
             .filter(|_| resource.status)
             .and_then(|map| map.remove("status"));
-        managed::track_update(None, &blank, &mut object, &shape, &write.writer("Update"));
+        if typed {
+            managed::track_update(None, &blank, &mut object, &shape, &write.writer("Update"));
+        } else if let Some(metadata) = metadata_mut(&mut object) {
+            metadata.remove("managedFields");
+        }
         if let (Some(status), Some(map)) = (status, object.as_object_mut()) {
             map.insert("status".to_owned(), status);
         }

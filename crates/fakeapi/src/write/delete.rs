@@ -368,6 +368,10 @@ fn marked_pod(mut object: Value, options: &DeleteOptions, now: Timestamp) -> Out
         let left = seconds(&object, "/metadata/deletionGracePeriodSeconds").unwrap_or_default();
         if left == 0 {
             return if propagate(&mut object, options) {
+                // A pod applied with the mark of a deletion has no grace of its own yet.
+                if let Some(metadata) = metadata_mut(&mut object) {
+                    metadata.insert("deletionGracePeriodSeconds".to_owned(), Value::from(0));
+                }
                 Outcome::Marked(object)
             } else {
                 Outcome::Gone(None)

@@ -106,7 +106,7 @@ impl<'a> Write<'a> {
             manager,
             validation: query.text("fieldValidation").to_owned(),
             options: Value::Object(options),
-            warnings: Arc::default(),
+            warnings: Arc::clone(&request.warnings),
         })
     }
 

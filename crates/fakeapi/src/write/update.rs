@@ -106,6 +106,7 @@ fn refuse_other_uid(write: &Write<'_>, stated: &str, current: &Stored) -> Result
 fn other_uid(write: &Write<'_>, stated: &str, found: &str) -> StatusError {
     StatusError::precondition(
         &write.place.resource,
+        if write.dry_run { "" } else { "/registry" },
         &write.place.namespace,
         &write.place.name,
         "UID",

@@ -102,6 +102,8 @@ pub struct Book {
     pub unjudged_since: Option<Duration>,
     /// Since when a pinned Service meets an unpaused workload, not by us.
     pub exposed_since: Option<Duration>,
+    /// Since when managedFields of a Service or of the workload name us.
+    pub named_since: Option<Duration>,
     /// When the Rollout's status last changed.
     pub status_at: Duration,
 }
@@ -123,6 +125,7 @@ impl Book {
             short_since: None,
             unjudged_since: None,
             exposed_since: None,
+            named_since: None,
             status_at: Duration::ZERO,
         }
     }

@@ -14,7 +14,7 @@ use super::model::{Model, pinned_to, size};
 use super::writes::resource_of;
 use crate::faults::Class;
 use crate::faults::door::Issued;
-use crate::json::{at, deleting};
+use crate::json::{at, deleting, text};
 
 /// Answers on their way, and the planner's own time.
 const SLACK: Duration = Duration::from_millis(50);
@@ -84,6 +84,10 @@ impl Fences {
                     )
                 })
         });
+        if only_managed_fields(&issued.body) {
+            // Under the resourceVersion of the write before it: late or not, it moves and takes nothing.
+            return wrong;
+        }
         self.open.push(Open {
             replica: issued.replica,
             incarnation: issued.incarnation,
@@ -102,6 +106,15 @@ impl Fences {
                 != (issued.replica, issued.incarnation, issued.number)
         });
     }
+}
+
+fn only_managed_fields(patch: &Value) -> bool {
+    patch.as_array().is_some_and(|operations| {
+        operations.iter().all(|operation| {
+            text(operation, "/op") == "test"
+                || text(operation, "/path") == "/metadata/managedFields"
+        })
+    })
 }
 
 fn namespace_of(path: &str) -> &str {

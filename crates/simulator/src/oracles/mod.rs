@@ -63,6 +63,8 @@ pub struct Facts {
     pub scrape: Option<Duration>,
     /// Longest time a write may take.
     pub write_timeout: Duration,
+    /// How long a lease holds that is not renewed.
+    pub lease: Duration,
     /// Longest time the controller's sight may lag behind in this world.
     pub lag: Duration,
 }
@@ -112,6 +114,8 @@ struct Inner {
     patience: Patience,
     /// Who holds the lease, and since when.
     holder: Option<(String, Duration)>,
+    /// When it was last written.
+    renewed: Duration,
     fences: Fences,
     violations: Vec<Violation>,
 }
@@ -150,6 +154,7 @@ impl Oracles {
                     since: Duration::ZERO,
                 },
                 holder: None,
+                renewed: Duration::ZERO,
                 fences: Fences::default(),
                 violations: Vec::new(),
             }),
@@ -280,6 +285,7 @@ impl Inner {
             self.keep_books(change);
         }
         if change.key.resource == "leases" {
+            self.renewed = now;
             let holder = change
                 .after
                 .as_deref()
@@ -327,19 +333,31 @@ impl Inner {
         }
     }
 
+    /// Patience begins anew with a leader, and lasts while nobody leads.
+    fn patience(&self, now: Duration) -> Patience {
+        let since = self.holder.as_ref().map_or(now, |(_, since)| *since);
+        let led = now.saturating_sub(self.renewed) < self.facts.lease * 2 / 3;
+        Patience {
+            since: self.patience.since.max(if led { since } else { now }),
+            ..self.patience
+        }
+    }
+
     fn look(&mut self, now: Duration) {
         let mut found = Vec::new();
+        let patience = self.patience(now);
         let sight = Sight {
             now,
             facts: &self.facts,
             model: &self.model,
-            patience: self.patience,
+            patience,
             issued: None,
             sent_at: now,
         };
         for book in self.books.values_mut() {
             traffic::of_a_state(book, &sight, &mut found);
             waits::of_a_state(book, &sight, &mut found);
+            writes::of_a_state(book, &sight, &mut found);
         }
         for (law, what) in found {
             self.tell(law, now, what);

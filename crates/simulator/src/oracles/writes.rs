@@ -2,11 +2,13 @@
 //! unpaused, and that every write to somebody else's object carries its precondition.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use crossfade_fakeapi::{Change, Verb};
 use http::Method;
 use serde_json::Value;
 
+use super::Sight;
 use super::book::Book;
 use super::model::{Model, size};
 use crate::faults::Class;
@@ -188,4 +190,36 @@ pub fn stored_unpaused(
             "a gated template"
         }
     ))
+}
+/// How long our name may stand in managedFields of what users apply: between our two writes.
+const NAMED: Duration = Duration::from_secs(10);
+
+/// Law 8, in mid-release: after each write of ours the managedFields are as they were before, or the
+/// user's next server-side apply is refused.
+pub fn of_a_state(book: &mut Book, sight: &Sight<'_>, found: &mut Vec<(&'static str, String)>) {
+    let Some(workload) = book.workload(sight.model) else {
+        return;
+    };
+    let named = sight
+        .model
+        .services(&book.namespace, workload)
+        .find(|object| {
+            entries(object, "/metadata/managedFields")
+                .any(|entry| text(entry, "/manager") == "crossfade")
+        });
+    let Some(named) = named else {
+        book.named_since = None;
+        return;
+    };
+    let since = *book.named_since.get_or_insert(sight.now);
+    if sight.patience.over(since, NAMED, sight.now) {
+        found.push((
+            "8",
+            format!(
+                "{}: managedFields of Service {} name us, which is not put back",
+                book.name,
+                text(named, "/metadata/name")
+            ),
+        ));
+    }
 }

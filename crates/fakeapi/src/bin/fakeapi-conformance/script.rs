@@ -34,6 +34,11 @@ impl Step {
         self.about.split('/').next().unwrap_or_default()
     }
 
+    /// Whether the server may answer from a cache that lags behind its writes.
+    pub fn may_be_old(&self) -> bool {
+        self.method == Method::GET && self.path.contains("resourceVersion=") && !self.is_watch()
+    }
+
     pub fn is_watch(&self) -> bool {
         self.path.contains("watch=true")
     }

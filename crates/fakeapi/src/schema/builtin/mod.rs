@@ -55,6 +55,7 @@ pub(super) fn validate(
         match resource.plural.as_str() {
             _ if workload => workload::validate_status(resource, new, old, causes),
             "services" if resource.group.is_empty() => service::validate_status(new, causes),
+            "pods" if resource.group.is_empty() => pod_checks::validate_status(new, causes),
             _ => {}
         }
         return;

@@ -27,11 +27,24 @@ pub(super) fn default(object: &mut Value) {
     set(spec, "enableServiceLinks", true);
     self::spec(spec);
     if let Some(status) = map_in(map, "status") {
+        addresses(status);
         for condition in maps_in(status, "conditions") {
             for time in ["lastProbeTime", "lastTransitionTime"] {
                 condition.entry(time).or_insert(Value::Null);
             }
         }
+    }
+}
+
+/// `podIP` and the first of `podIPs` are one; `podIP` counts where they differ.
+fn addresses(status: &mut Map<String, Value>) {
+    let text = |value: Option<&Value>| value.and_then(Value::as_str).unwrap_or_default().to_owned();
+    let one = text(status.get("podIP"));
+    let first = text(status.get("podIPs").and_then(|list| list.get(0)?.get("ip")));
+    if one.is_empty() && !first.is_empty() {
+        status.insert("podIP".to_owned(), Value::from(first));
+    } else if !one.is_empty() && one != first {
+        status.insert("podIPs".to_owned(), json!([{ "ip": one }]));
     }
 }
 

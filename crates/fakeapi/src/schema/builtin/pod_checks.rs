@@ -59,6 +59,20 @@ pub(super) fn validate(new: &Value, old: Option<&Value>, causes: &mut Causes) {
     }
 }
 
+/// A pod's status: its addresses.
+pub(super) fn validate_status(new: &Value, causes: &mut Causes) {
+    let list = ROOT.child("status.podIPs");
+    for (place, entry) in elements(get(new, "status"), "podIPs").iter().enumerate() {
+        if text(entry, "ip").parse::<std::net::IpAddr>().is_err() {
+            causes.invalid(
+                list.index(place),
+                get(entry, "ip"),
+                names_of_ports::NO_ADDRESS,
+            );
+        }
+    }
+}
+
 /// A spec without what an update may change. The node is among it: there is no `/binding` here, so a
 /// scheduler writes it, and a node once set is compared by the caller's resourceVersion alone.
 fn changeless(spec: &Value) -> Value {

@@ -134,7 +134,7 @@ pub(super) fn validate_status(
     if count("availableReplicas") > count("readyReplicas") {
         causes.invalid(
             path.child("availableReplicas"),
-            get(status, "availableReplicas"),
+            &Value::from(count("availableReplicas")),
             "cannot be greater than readyReplicas",
         );
     }

@@ -108,11 +108,15 @@ impl<'a, 'b: 'a> Frame<'_, 'b, 'a> {
             }
             Node::Has(operand, name) => {
                 let operand = self.value(operand)?;
+                // A field that may be null and is counts as one that is not there (`common.unstructuredMap` of
+                // k8s.io/apiserver). Maps of any keys are not told from objects with fields here: in those a
+                // null would count.
+                let there = |inner: &Value<'_>| {
+                    field(inner, name).is_some_and(|value| !matches!(value, Value::Null))
+                };
                 Ok(Value::Bool(match &operand {
-                    Value::Optional(inner) => inner
-                        .as_deref()
-                        .is_some_and(|inner| field(inner, name).is_some()),
-                    _ => field(&operand, name).is_some(),
+                    Value::Optional(inner) => inner.as_deref().is_some_and(there),
+                    _ => there(&operand),
                 }))
             }
             Node::OptionalSelect(operand, name) => {

@@ -148,7 +148,8 @@ fn the_other_side_may_decide_in_spite_of_an_error() {
 #[test]
 fn has_asks_for_a_field_and_never_fails_on_the_last() {
     gives("has(self.a) && !has(self.z)", json!(true));
-    gives("has(self.d.y)", json!(true));
+    gives("has(self.d.y)", json!(false));
+    gives("'y' in self.d", json!(true));
     gives("has(self.b.x)", json!(false));
     fails("has(self.x.y)", "no such key: x");
     gives(

@@ -233,6 +233,10 @@ impl Draw<'_> {
             }
             1 => match self.random.text(&["Bad_Name", "", "x.y"]) {
                 "x.y" => format!("{}x.y", self.place()),
+                // The real server allocates the address of a Service before it looks at its name. An address
+                // without an owner's name is refused, so it tries all of its range: half a minute in which
+                // no other Service gets one.
+                "" if self.kind.plural == "services" => "Bad_Name".to_owned(),
                 other => other.to_owned(),
             },
             _ => self.name(),
