@@ -363,7 +363,14 @@ pub(crate) fn warn(
             .as_str()
             .is_some_and(|name| name.contains('.'))
     {
-        say("metadata.name: this is used in Pod names and hostnames, which can result in surprising behavior; a DNS label is recommended: [must not contain dots]".to_owned());
+        let used = if resource.plural == "pods" {
+            "the Pod's hostname"
+        } else {
+            "Pod names and hostnames"
+        };
+        say(format!(
+            "metadata.name: this is used in {used}, which can result in surprising behavior; a DNS label is recommended: [must not contain dots]"
+        ));
     }
     let grace = new.at("/spec/template/spec/terminationGracePeriodSeconds");
     if resource.group == "apps"

@@ -394,6 +394,21 @@ async fn a_pod_starts_pending_with_its_class() {
 }
 
 #[tokio::test]
+async fn a_pods_addresses_are_one_in_two_places() {
+    let world = World::new();
+    world.create(PODS, pod("a", None)).await;
+    let status = format!("{PODS}/a/status");
+    let address = |ip: &str| json!({ "status": { "podIP": ip } });
+    let stored = world.merge(status.clone(), address("10.1.2.3")).await;
+    assert_eq!(
+        stored.body["status"]["podIPs"],
+        json!([{ "ip": "10.1.2.3" }])
+    );
+    let refused = world.merge(status, address("bad")).await;
+    assert!(causes(&refused)[0].starts_with("status.podIPs[0]: Invalid value: \"bad\""));
+}
+
+#[tokio::test]
 async fn revisions_leases_and_slices_keep_their_rules() {
     let world = World::new();
     let revisions = "/apis/apps/v1/namespaces/default/controllerrevisions";

@@ -13,13 +13,15 @@ use crate::error::StatusError;
 const BEFORE: &str = "before-first-apply";
 
 /// The live object with a configuration applied to it, entries included. Without `force`, fields that other managers own and that would get
-/// another value are conflicts (409); with it they change hands.
+/// another value are conflicts (409); with it they change hands. `foreign`: fields of other endpoints, which
+/// nobody can own by this one.
 pub(crate) fn apply(
     live: Option<&Value>,
     blank: &Value,
     config: &Value,
     shape: &Shape,
     writer: &Writer,
+    foreign: &[&str],
     force: bool,
 ) -> Result<Value, StatusError> {
     let nothing = json!({ "metadata": {} });
@@ -27,10 +29,12 @@ pub(crate) fn apply(
     let mut current = entries::take(&mut base).unwrap_or_default();
     if current.is_empty() && live.is_some() {
         let mut untracked = base.clone();
+        for field in foreign {
+            untracked.as_object_mut().map(|map| map.remove(*field));
+        }
         let before = Writer {
             manager: BEFORE.to_owned(),
             operation: "Update",
-            subresource: String::new(),
             ..writer.clone()
         };
         entries::track_update(None, blank, &mut untracked, shape, &before);

@@ -148,6 +148,10 @@ impl Walk {
     }
 
     fn value(&mut self, old: Option<&Value>, new: Option<&Value>, shape: &Shape) {
+        // A null in place of a map whose fields are known takes the map away; where there was none, it is
+        // something somebody wrote.
+        let taken = matches!(shape, Shape::Fields { .. }) && old.is_some_and(Value::is_object);
+        let new = new.filter(|new| !(taken && new.is_null()));
         match (old, new) {
             (None, None) => return,
             (Some(old), Some(new)) if old == new => return,

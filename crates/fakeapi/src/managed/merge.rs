@@ -8,6 +8,10 @@ use super::shape::Shape;
 
 /// The live value with the configuration's put over it.
 pub(crate) fn merge(live: &Value, config: &Value, shape: &Shape) -> Value {
+    if config.is_null() && shape.parts(live) && live.is_object() {
+        // Null for a map is owned and changes nothing.
+        return live.clone();
+    }
     if !shape.parts(config) {
         return config.clone();
     }

@@ -1,5 +1,5 @@
 //! JSON patch (RFC 6902) with the ways of the library the real server uses (evanphx/json-patch): a
-//! `test` for null passes on an absent field, array indexes may be negative.
+//! `test` for null passes on an absent field of a map that is there, array indexes may be negative.
 
 use serde_json::Value;
 
@@ -86,8 +86,12 @@ fn step(operation: &Value, target: &mut Value) -> Result<(), JsonPatchError> {
         }
         "test" => {
             let found = find(target, &pointer);
+            // The container must be there.
+            let absent = pointer.split_last().is_some_and(|(_, parents)| {
+                find(target, parents).is_some_and(|container| !container.is_null())
+            });
             if found.is_some_and(|found| equal(found, &value()))
-                || found.is_none() && value().is_null()
+                || found.is_none() && absent && value().is_null()
             {
                 Ok(())
             } else {
@@ -299,5 +303,7 @@ mod tests {
             .is_none()
         );
         assert!(patched(json!({"metadata": {}}), test(json!(["x"]))).is_none());
+        // The map itself must be there.
+        assert!(patched(json!({}), test(Value::Null)).is_none());
     }
 }

@@ -44,6 +44,25 @@ fn text<'v>(value: &'v Value, pointer: &str) -> &'v str {
         .unwrap_or_default()
 }
 
+/// What Go calls a value that is there and no map.
+fn not_a_map(value: &Value) -> Option<&'static str> {
+    match value {
+        Value::Object(_) | Value::Null => None,
+        Value::Bool(_) => Some("bool"),
+        Value::String(_) => Some("string"),
+        Value::Array(_) => Some("[]interface {}"),
+        Value::Number(number) if number.is_f64() => Some("float64"),
+        Value::Number(_) => Some("int64"),
+    }
+}
+
+/// A scalar as Go prints it.
+fn go_text(value: &Value) -> String {
+    value
+        .as_str()
+        .map_or_else(|| value.to_string(), str::to_owned)
+}
+
 impl Definition {
     /// Reads a CustomResourceDefinition.
     pub fn compile(crd: &Value) -> Result<Self, StatusError> {
@@ -96,6 +115,14 @@ impl Definition {
             return;
         };
         let pointer = path.replace('.', "/");
+        let holder = new.at("/spec").filter(|_| path.starts_with(".spec."));
+        if let Some(kind) = holder.and_then(not_a_map) {
+            let shown = holder.map(go_text).unwrap_or_default();
+            let what = format!(
+                "{path} accessor error: {shown} is of the type {kind}, expected map[string]interface{{}}"
+            );
+            return causes.invalid(path, &Value::from(0), &what);
+        }
         if let Some(size) = new.at(&pointer)
             && size.as_i64().is_some_and(|size| size < 0)
         {

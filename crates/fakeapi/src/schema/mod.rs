@@ -121,6 +121,19 @@ impl Schemas {
         typed::check(resource, version, schema, config)
     }
 
+    /// Whether the server's own types take a configuration somebody applies.
+    ///
+    /// # Errors
+    ///
+    /// 500 with the first thing they do not take.
+    pub(crate) fn convertible(
+        resource: &ResourceType,
+        version: &str,
+        config: &Value,
+    ) -> Result<(), StatusError> {
+        typed::convertible(resource, version, config)
+    }
+
     /// Fills in what the registry allocates after mutating admission: addresses, families and ports of
     /// Services, phase and qosClass of pods. `seed`: a number that differs from call to call.
     pub(crate) fn allocate(

@@ -69,14 +69,7 @@ pub(super) fn check(
     if schema.is_none() {
         built_in_lists(config, &mut wrong);
     }
-    let text = |field: &str| super::text_of(config, field).to_owned();
-    let place = format!(
-        "({}/{}; {}/{version}, Kind={})",
-        text("namespace"),
-        text("name"),
-        resource.group,
-        resource.kind
-    );
+    let place = place_of(resource, version, config);
     if !wrong.is_empty() {
         let listed = match wrong.as_slice() {
             [one] => one.clone(),
@@ -88,6 +81,20 @@ pub(super) fn check(
             format!("failed to create typed patch object {place}: {listed}"),
         ));
     }
+    Ok(())
+}
+
+/// Whether the server's own types take an applied configuration: looked at after conflicts.
+///
+/// # Errors
+///
+/// 500 with the first thing they do not take.
+pub(super) fn convertible(
+    resource: &ResourceType,
+    version: &str,
+    config: &Value,
+) -> Result<(), StatusError> {
+    let place = place_of(resource, version, config);
     match go::wrong(resource, config) {
         Some(problem) if problem.starts_with("illegal base64") => Err(unconverted(
             resource,
@@ -98,6 +105,18 @@ pub(super) fn check(
         Some(problem) => Err(unconverted(resource, version, &place, &problem)),
         None => Ok(()),
     }
+}
+
+/// How these messages name an object.
+fn place_of(resource: &ResourceType, version: &str, config: &Value) -> String {
+    let text = |field: &str| super::text_of(config, field).to_owned();
+    format!(
+        "({}/{}; {}/{version}, Kind={})",
+        text("namespace"),
+        text("name"),
+        resource.group,
+        resource.kind
+    )
 }
 
 fn unconverted(resource: &ResourceType, version: &str, place: &str, problem: &str) -> StatusError {

@@ -89,7 +89,10 @@ pub(crate) async fn create(
     }
     let stem = metadata_text(&object, "generateName").to_owned();
     let generated = !stem.is_empty() && metadata_text(&object, "name").is_empty();
-    schemas.allocate(&resource, &mut object, None, write.api.next_number());
+    // A dry run is shown an address too, always the same.
+    let number = write.api.next_number();
+    let seed = if write.dry_run { 0 } else { number };
+    schemas.allocate(&resource, &mut object, None, seed);
     rules::prepare_create(&resource, &mut object, &write.api.now());
     let (uid, now) = (write.api.next_uid(), write.api.now());
     if let Some(metadata) = metadata_mut(&mut object) {

@@ -11,6 +11,7 @@ use crate::error::{Cause, StatusError};
 use crate::history::Stored;
 use crate::patch::{self, json::JsonPatchError};
 use crate::request::{Place, Request};
+use crate::schema::Schemas;
 use crate::state::FakeApi;
 use crate::{Verb, managed};
 
@@ -176,6 +177,7 @@ async fn apply(write: &Write<'_>, mut document: Value, force: bool) -> Result<An
         .schemas()
         .typed(&resource, &write.place.version, &document)?;
     // Looked at last, after conflicts.
+    let readable = Schemas::convertible(&resource, &write.place.version, &document);
     let namespace = metadata_text(&document, "namespace").to_owned();
     let elsewhere =
         resource.namespaced && !namespace.is_empty() && namespace != write.place.namespace;
@@ -183,6 +185,7 @@ async fn apply(write: &Write<'_>, mut document: Value, force: bool) -> Result<An
         metadata.remove("namespace");
     }
     let here = || {
+        readable.clone()?;
         if elsewhere {
             Err(super::other_namespace())
         } else {
@@ -201,6 +204,12 @@ async fn apply(write: &Write<'_>, mut document: Value, force: bool) -> Result<An
     write.check_object(&mut document)?;
     let config = confined(write, document);
     let (shape, blank) = write.shape();
+    let endpoint: &[&str] = match write.place.subresource.as_str() {
+        "" if resource.status => &["status"],
+        "status" if resource.custom => &["spec", "metadata"],
+        "status" => &["spec"],
+        _ => &[],
+    };
     if missing {
         let uid = metadata_text(&config, "uid").to_owned();
         if !uid.is_empty() {
@@ -212,7 +221,15 @@ async fn apply(write: &Write<'_>, mut document: Value, force: bool) -> Result<An
                 ),
             ));
         }
-        let object = managed::apply(None, &blank, &config, &shape, &write.writer("Apply"), force)?;
+        let object = managed::apply(
+            None,
+            &blank,
+            &config,
+            &shape,
+            &write.writer("Apply"),
+            endpoint,
+            force,
+        )?;
         here()?;
         return create::create(write, object, Verb::Apply, true).await;
     }
@@ -223,6 +240,7 @@ async fn apply(write: &Write<'_>, mut document: Value, force: bool) -> Result<An
             &config,
             &shape,
             &write.writer("Apply"),
+            endpoint,
             force,
         )?;
         here()?;

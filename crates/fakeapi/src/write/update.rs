@@ -189,7 +189,8 @@ async fn prepare(
     if metadata_text(&object, "resourceVersion") != current.revision.to_string() {
         return Err(StatusError::modified(resource, &place.name));
     }
-    schemas.allocate(resource, &mut object, Some(old), current.revision);
+    let seed = if write.dry_run { 0 } else { current.revision };
+    schemas.allocate(resource, &mut object, Some(old), seed);
     rules::prepare_update(resource, &place.subresource, &mut object, old);
     if managed::same_but_for_times(old, &object) {
         // The answer is the stored object, and admission may still refuse it.

@@ -103,6 +103,8 @@ fn fields(value: &mut Value, selector_is_text_map: bool) {
                     || name == "selector" && selector_is_text_map;
                 if !text_map {
                     fields(inner, selector_is_text_map);
+                } else if matches!(name.as_str(), "labels" | "annotations") {
+                    empty_texts(inner);
                 }
             }
         }
@@ -112,6 +114,19 @@ fn fields(value: &mut Value, selector_is_text_map: bool) {
             }
         }
         _ => {}
+    }
+}
+
+/// A null among texts is an empty one.
+fn empty_texts(map: &mut Value) {
+    for value in map
+        .as_object_mut()
+        .into_iter()
+        .flat_map(serde_json::Map::values_mut)
+    {
+        if value.is_null() {
+            *value = Value::from("");
+        }
     }
 }
 

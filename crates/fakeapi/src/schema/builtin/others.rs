@@ -141,8 +141,9 @@ pub(super) fn validate(
                     self::address(address, kind, &addresses, place, causes);
                 }
             }
+            let shown = Value::from(text(new, "addressType"));
             immutable(
-                kind,
+                &shown,
                 old.map(|old| get(old, "addressType")),
                 &ROOT.child("addressType"),
                 causes,

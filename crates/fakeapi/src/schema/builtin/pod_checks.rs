@@ -32,6 +32,12 @@ pub(super) fn validate(new: &Value, old: Option<&Value>, causes: &mut Causes) {
             );
             return;
         }
+        // An update is asked for its images once more.
+        for (place, container) in elements(get(new, "spec"), list).iter().enumerate() {
+            if text(container, "image").is_empty() {
+                causes.required(path.child(list).index(place).child("image"), "");
+            }
+        }
     }
     let deadline = |pod: &Value| get(get(pod, "spec"), "activeDeadlineSeconds").as_i64();
     let deadline_path = path.child("activeDeadlineSeconds");

@@ -53,6 +53,13 @@ pub(super) fn default(object: &mut Value, _old: Option<&Value>) {
     }
     if let Some(status) = map_in(map, "status") {
         set(status, "loadBalancer", json!({}));
+        if let Some(balancer) = map_in(status, "loadBalancer") {
+            for ingress in maps_in(balancer, "ingress") {
+                if ingress.contains_key("ip") {
+                    set(ingress, "ipMode", "VIP");
+                }
+            }
+        }
     }
 }
 

@@ -126,7 +126,7 @@ pub(super) fn validate_status(
         if count(name) > count("replicas") {
             causes.invalid(
                 path.child(name),
-                get(status, name),
+                &Value::from(count(name)),
                 "cannot be greater than status.replicas",
             );
         }
