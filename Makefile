@@ -114,7 +114,7 @@ binaries:
 # The fake API and a real API server, by the same random scripts; fixed ones, so that the same commit gives
 # the same answer.
 .PHONY: conformance conformance-full conformance-program
-conformance-program: e2e-program
+conformance-program: binaries
 	$(call stage,the comparison's program,cargo build --locked --quiet -p crossfade-fakeapi --features conformance --bin fakeapi-conformance)
 conformance: conformance-program
 	$(call stage,the fake API beside a real one,$(call compare,--scripts 300 --no-shrink))
