@@ -210,6 +210,10 @@ async fn apply(write: &Write<'_>, mut document: Value, force: bool) -> Result<An
         "status" => &["spec"],
         _ => &[],
     };
+    let writer = write.writer("Apply");
+    let applied = |live: Option<&Value>| {
+        managed::apply(live, &blank, &config, &shape, &writer, endpoint, force)
+    };
     if missing {
         let uid = metadata_text(&config, "uid").to_owned();
         if !uid.is_empty() {
@@ -221,28 +225,12 @@ async fn apply(write: &Write<'_>, mut document: Value, force: bool) -> Result<An
                 ),
             ));
         }
-        let object = managed::apply(
-            None,
-            &blank,
-            &config,
-            &shape,
-            &write.writer("Apply"),
-            endpoint,
-            force,
-        )?;
+        let object = applied(None)?;
         here()?;
         return create::create(write, object, Verb::Apply, true).await;
     }
     update(write, Verb::Apply, |current: &Arc<Stored>| {
-        let mut object = managed::apply(
-            Some(&current.value),
-            &blank,
-            &config,
-            &shape,
-            &write.writer("Apply"),
-            endpoint,
-            force,
-        )?;
+        let mut object = applied(Some(&current.value))?;
         here()?;
         if let (true, Some(metadata)) = (
             metadata_text(&config, "resourceVersion").is_empty(),
