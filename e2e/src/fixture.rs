@@ -329,6 +329,15 @@ impl Crossfade {
         self.until_ended(tag, "promoted", WHOLE).await
     }
 
+    /// Waits until nothing is left to do: a controller that has just started holds its last deletions back
+    /// until no write of the one before it can still land.
+    pub(crate) async fn until_rest(&self, limit: Duration) -> anyhow::Result<()> {
+        self.until("at rest and waits for nothing", limit, |rollout| {
+            (text(rollout, "/status/message") == "at rest").then_some(())
+        })
+        .await
+    }
+
     /// Whether a problem is the refusal with this HTTP status.
     pub(crate) fn is_refused(problem: &anyhow::Error, code: u16) -> bool {
         refused_with(problem) == Some(code)

@@ -11,7 +11,8 @@ use crossfade_engine::observed::Observed;
 use crossfade_engine::validated::Policies;
 use crossfade_engine::{Decision, Memory};
 use http::Method;
-use serde_json::{Value, json};
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 
 use crate::compile::Names;
@@ -162,7 +163,7 @@ async fn carry_out(
     rollout: &Value,
     snapshot: &Snapshot,
     seen: &Observed,
-    decision: Decision,
+    mut decision: Decision,
 ) -> Result<Next, Failure> {
     let now = context.ports.clock.now();
     let names = Names {
@@ -179,7 +180,7 @@ async fn carry_out(
         rollout_uid: text(rollout, "/metadata/uid").to_owned(),
     };
     let after = status::build(
-        decision.report.status.clone(),
+        std::mem::take(&mut decision.report.status),
         &decision.memory,
         rollout,
         &context.settings.installation,
@@ -194,11 +195,16 @@ async fn carry_out(
         Change::Loud => true,
     };
     // A Rollout being deleted still gets its effects, and its status as long as it is there.
-    if due && !decision.effects_first {
-        write_status(context, state, rollout, after.clone()).await?;
+    let (first, last) = match (due, decision.effects_first) {
+        (false, _) => (None, None),
+        (true, false) => (Some(after), None),
+        (true, true) => (None, Some(after)),
+    };
+    if let Some(after) = first {
+        write_status(context, state, rollout, after).await?;
     }
     let performed = perform(context, state, &names, &decision.effects).await;
-    if due && decision.effects_first {
+    if let Some(after) = last {
         write_status(context, state, rollout, after).await?;
     }
     for event in &decision.report.events {
@@ -256,11 +262,11 @@ async fn show_refusal(context: &Arc<Context>, key: &Key, state: &Arc<KeyState>, 
 
 /// Spec and memory of a Rollout.
 fn read(rollout: &Value) -> Result<(RolloutSpec, Memory), String> {
-    let spec = rollout.get("spec").cloned().unwrap_or_else(|| json!({}));
-    let spec = serde_json::from_value(spec)
+    let empty = json!({});
+    let spec = RolloutSpec::deserialize(rollout.get("spec").unwrap_or(&empty))
         .map_err(|error| format!("spec cannot be read: {error}; correct the field it names"))?;
     let memory = match rollout.pointer("/status/memory") {
-        Some(memory) => serde_json::from_value(memory.clone())
+        Some(memory) => Memory::deserialize(memory)
             .map_err(|error| format!("status.memory cannot be read: {error}; it was written by another version, or by hand: run that version, or remove status.memory"))?,
         None => Memory::default(),
     };
@@ -416,17 +422,17 @@ fn annotations(workload: Option<&Value>) -> BTreeMap<String, String> {
 /// The policies in reach of a namespace. One that cannot be read is left out and logged: the CRD's
 /// schema refuses it at the door, so it can only be newer than we are.
 fn policies(context: &Context, namespace: &str) -> Policies {
+    let empty = json!({});
     let read = |objects: Vec<Arc<Value>>| -> BTreeMap<String, RolloutPolicySpec> {
         objects
             .into_iter()
             .filter(|object| {
-                matches!(store::place(object).0.as_str(), "") || store::place(object).0 == namespace
+                let home = text(object, "/metadata/namespace");
+                home.is_empty() || home == namespace
             })
             .filter_map(|object| {
-                let name = store::place(&object).1;
-                match serde_json::from_value(
-                    object.get("spec").cloned().unwrap_or_else(|| json!({})),
-                ) {
+                let name = text(&object, "/metadata/name").to_owned();
+                match RolloutPolicySpec::deserialize(object.get("spec").unwrap_or(&empty)) {
                     Ok(spec) => Some((name, spec)),
                     Err(error) => {
                         tracing::warn!(policy = %name, %error, "a policy cannot be read");
@@ -448,12 +454,17 @@ async fn write_status(
     rollout: &Value,
     status: Value,
 ) -> Result<(), Failure> {
-    let mut object = rollout.clone();
-    if let Some(map) = object.as_object_mut() {
-        map.insert("apiVersion".to_owned(), json!("crossfade.dev/v1alpha1"));
-        map.insert("kind".to_owned(), json!("Rollout"));
-        map.insert("status".to_owned(), status);
-    }
+    // All but the status that stands there.
+    let mut object: Map<String, Value> = rollout
+        .as_object()
+        .into_iter()
+        .flatten()
+        .filter(|(name, _)| *name != "status")
+        .map(|(name, value)| (name.clone(), value.clone()))
+        .collect();
+    object.insert("apiVersion".to_owned(), json!("crossfade.dev/v1alpha1"));
+    object.insert("kind".to_owned(), json!("Rollout"));
+    object.insert("status".to_owned(), status);
     let (namespace, name) = store::place(rollout);
     // A whole PUT with the resourceVersion the pass began with: a command or spec written since then
     // refuses it, so that nothing is latched on an older word.
@@ -465,7 +476,7 @@ async fn write_status(
             crossfade_api::FIELD_MANAGER
         ),
         content_type: JSON,
-        body: Some(object),
+        body: Some(Value::Object(object)),
         purpose: "write the status",
         link: Link::None,
     };

@@ -3,7 +3,7 @@
 use crossfade_api::RolloutStatus;
 use crossfade_engine::Memory;
 use jiff::Timestamp;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 /// How much differs between what stands there and what should.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -31,7 +31,7 @@ pub fn build(
     let generation = rollout
         .pointer("/metadata/generation")
         .and_then(Value::as_i64);
-    shown.memory = Some(serde_json::to_value(memory)?);
+    shown.memory = None;
     shown.observed_generation = generation;
     shown
         .controller
@@ -40,6 +40,10 @@ pub fn build(
         condition.observed_generation = condition.observed_generation.or(generation);
     }
     let mut status = serde_json::to_value(shown)?;
+    // Put in as it is: inside `shown` the largest part would be written into JSON twice.
+    if let Some(map) = status.as_object_mut() {
+        map.insert("memory".to_owned(), serde_json::to_value(memory)?);
+    }
     stamp(
         &mut status,
         rollout.get("status").unwrap_or(&Value::Null),
@@ -77,49 +81,64 @@ fn stamp(status: &mut Value, before: &Value, now: Timestamp) {
 pub fn change(before: &Value, after: &Value) -> Change {
     if before == after {
         Change::None
-    } else if loud(before) == loud(after) {
+    } else if same_but_quiet(before, after, "") {
         Change::Quiet
     } else {
         Change::Loud
     }
 }
 
-/// A status without what moves with every tick of the analysis.
-fn loud(status: &Value) -> Value {
-    let mut status = status.clone();
-    remove(status.as_object_mut(), &["message"]);
-    remove(
-        status
-            .pointer_mut("/verdict")
-            .and_then(Value::as_object_mut),
-        &["reason", "signals"],
-    );
-    remove(
-        status
-            .pointer_mut("/memory/release")
-            .and_then(Value::as_object_mut),
-        &["judge"],
-    );
-    remove(
-        status.pointer_mut("/step").and_then(Value::as_object_mut),
-        &["then"],
-    );
-    for condition in status
-        .get_mut("conditions")
-        .and_then(Value::as_array_mut)
-        .into_iter()
-        .flatten()
-    {
-        remove(condition.as_object_mut(), &["message"]);
-    }
-    status
+/// Whether a value moves with every tick of the analysis. By where it stands, as a pointer with `-`
+/// for any place in a list.
+fn is_quiet(at: &str) -> bool {
+    matches!(
+        at,
+        "/message"
+            | "/verdict/reason"
+            | "/verdict/signals"
+            | "/memory/release/judge"
+            | "/step/then"
+            | "/conditions/-/message"
+    )
 }
 
-fn remove(map: Option<&mut Map<String, Value>>, names: &[&str]) {
-    if let Some(map) = map {
-        for name in names {
-            map.remove(*name);
+/// Whether a quiet value stands somewhere in here.
+fn has_quiet(at: &str) -> bool {
+    matches!(
+        at,
+        "" | "/verdict" | "/memory" | "/memory/release" | "/step" | "/conditions" | "/conditions/-"
+    )
+}
+
+/// Whether two statuses differ in nothing, or only in what moves with every tick.
+fn same_but_quiet(before: &Value, after: &Value, at: &str) -> bool {
+    if !has_quiet(at) {
+        return before == after;
+    }
+    match (before, after) {
+        (Value::Object(before), Value::Object(after)) => {
+            let missing = |name: &&String| !before.contains_key(*name);
+            before
+                .keys()
+                .chain(after.keys().filter(missing))
+                .all(|name| {
+                    let at = format!("{at}/{name}");
+                    is_quiet(&at)
+                        || match (before.get(name), after.get(name)) {
+                            (Some(before), Some(after)) => same_but_quiet(before, after, &at),
+                            _ => false,
+                        }
+                })
         }
+        (Value::Array(before), Value::Array(after)) => {
+            let at = format!("{at}/-");
+            before.len() == after.len()
+                && before
+                    .iter()
+                    .zip(after)
+                    .all(|(before, after)| same_but_quiet(before, after, &at))
+        }
+        _ => before == after,
     }
 }
 
@@ -181,6 +200,11 @@ mod tests {
         assert_eq!(change(&before, &after), Change::Quiet);
         after["verdict"]["outcome"] = json!("bad");
         assert_eq!(change(&before, &after), Change::Loud);
+        let mut gone = before.clone();
+        gone["verdict"] = json!({"outcome": "watching"});
+        assert_eq!(change(&before, &gone), Change::Quiet);
+        gone["verdict"] = json!({"outcome": "watching", "side": "stable"});
+        assert_eq!(change(&before, &gone), Change::Loud);
         let mut stepped = before.clone();
         stepped["memory"]["release"]["step"] = json!(2);
         assert_eq!(change(&before, &stepped), Change::Loud);

@@ -11,7 +11,52 @@ use sha2::{Digest, Sha256};
 /// Whether two raw templates mean the same pods.
 #[must_use]
 pub fn same_template(left: &Value, right: &Value) -> bool {
-    normal(left) == normal(right)
+    same(left, right, Place::Template)
+}
+
+/// Where in a template a value stands, as far as its hash label needs to be found.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    Template,
+    Metadata,
+    Labels,
+    Elsewhere,
+}
+
+/// Equality of the normal forms, without building them: templates are compared in every pass.
+fn same(left: &Value, right: &Value, place: Place) -> bool {
+    match (left, right) {
+        (Value::Object(left), Value::Object(right)) => {
+            let counts = |name: &str, value: &Value| {
+                !(value.is_null() || place == Place::Labels && name == POD_TEMPLATE_HASH)
+            };
+            let size = |map: &Map<String, Value>| {
+                map.iter()
+                    .filter(|(name, value)| counts(name, value))
+                    .count()
+            };
+            size(left) == size(right)
+                && left.iter().all(|(name, value)| {
+                    let inner = match (place, name.as_str()) {
+                        (Place::Template, "metadata") => Place::Metadata,
+                        (Place::Metadata, "labels") => Place::Labels,
+                        _ => Place::Elsewhere,
+                    };
+                    !counts(name, value)
+                        || right
+                            .get(name)
+                            .is_some_and(|other| !other.is_null() && same(value, other, inner))
+                })
+        }
+        (Value::Array(left), Value::Array(right)) => {
+            left.len() == right.len()
+                && left
+                    .iter()
+                    .zip(right)
+                    .all(|(left, right)| same(left, right, Place::Elsewhere))
+        }
+        _ => left == right,
+    }
 }
 
 /// A fingerprint of a raw template: SHA-256 over its normal form, in hexadecimal.

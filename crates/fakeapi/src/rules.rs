@@ -182,42 +182,57 @@ fn quality(spec: &Value) -> &'static str {
     }
 }
 
+/// Fields that a write of `/status` of a custom kind changes, or may state.
+fn is_of_status(field: &str) -> bool {
+    matches!(field, "status" | "apiVersion")
+}
+
+/// Fields of the metadata that belong to the write itself.
+fn is_of_writing(field: &str) -> bool {
+    matches!(field, "managedFields" | "resourceVersion")
+}
+
+/// Makes a field what it was. Most often it is: comparing is cheaper than copying.
+fn put_back(map: &mut Map<String, Value>, field: &str, before: Option<&Value>) {
+    match before {
+        Some(value) if map.get(field) == Some(value) => {}
+        Some(value) => {
+            map.insert(field.to_owned(), value.clone());
+        }
+        None => {
+            map.remove(field);
+        }
+    }
+}
+
 /// Puts back what a write to this endpoint may not touch.
 pub(crate) fn confine(resource: &ResourceType, subresource: &str, new: &mut Value, old: &Value) {
     let keep = |new: &mut Value, field: &str| {
         if let Some(map) = new.as_object_mut() {
-            match old.get(field) {
-                Some(value) => {
-                    map.insert(field.to_owned(), value.clone());
-                }
-                None => {
-                    map.remove(field);
-                }
-            }
+            put_back(map, field, old.get(field));
         }
     };
     match subresource {
         "status" if resource.custom || resource.group == "apiextensions.k8s.io" => {
-            let status = new.get("status").cloned();
-            let managed = new.at("/metadata/managedFields").cloned();
-            let version = new.at("/metadata/resourceVersion").cloned();
-            let api_version = new.get("apiVersion").cloned();
-            *new = old.clone();
-            if let Some(map) = new.as_object_mut() {
-                if let Some(api_version) = api_version {
-                    map.insert("apiVersion".to_owned(), api_version);
-                }
-                match status {
-                    Some(status) => map.insert("status".to_owned(), status),
-                    None => map.remove("status"),
-                };
-            }
-            if let Some(Value::Object(metadata)) = new.get_mut("metadata") {
-                for (field, value) in [("managedFields", managed), ("resourceVersion", version)] {
-                    match value {
-                        Some(value) => metadata.insert(field.to_owned(), value),
-                        None => metadata.remove(field),
-                    };
+            let (Some(map), Some(before)) = (new.as_object_mut(), old.as_object()) else {
+                return;
+            };
+            map.retain(|field, _| is_of_status(field) || before.contains_key(field));
+            for (field, value) in before {
+                match (field.as_str(), map.get_mut(field)) {
+                    (field, _) if is_of_status(field) => {}
+                    ("metadata", Some(Value::Object(metadata))) => {
+                        let empty = Map::new();
+                        let before = value.as_object().unwrap_or(&empty);
+                        metadata
+                            .retain(|field, _| is_of_writing(field) || before.contains_key(field));
+                        for (field, value) in before {
+                            if !is_of_writing(field) {
+                                put_back(metadata, field, Some(value));
+                            }
+                        }
+                    }
+                    (field, _) => put_back(map, field, Some(value)),
                 }
             }
         }
@@ -231,10 +246,7 @@ pub(crate) fn confine(resource: &ResourceType, subresource: &str, new: &mut Valu
             for field in kept {
                 let value = old.get("metadata").and_then(|metadata| metadata.get(field));
                 if let Some(Value::Object(metadata)) = new.get_mut("metadata") {
-                    match value {
-                        Some(value) => metadata.insert((*field).to_owned(), value.clone()),
-                        None => metadata.remove(*field),
-                    };
+                    put_back(metadata, field, value);
                 }
             }
         }

@@ -295,6 +295,7 @@ async fn run(context: Arc<Context>, drains: bool) -> anyhow::Result<()> {
         active == 2 && sizes.values().all(|size| *size <= 4),
         format!("{sizes:?}"),
     );
+    killer.crossfade.until_rest(SOON).await?;
     let killed = end_state(&context).await?;
 
     // The calm run, of the same plan, on what the first one left.
@@ -304,6 +305,7 @@ async fn run(context: Arc<Context>, drains: bool) -> anyhow::Result<()> {
     crossfade.command("promote").await?;
     crossfade.until_promoted("v4").await?;
     context.finish_load(load).await?;
+    crossfade.until_rest(SOON).await?;
     let calm = end_state(&context).await?;
     let differences = snapshot::differences(&killed, &calm);
     context.check(

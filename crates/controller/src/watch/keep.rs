@@ -13,7 +13,7 @@ use kube::runtime::watcher::{self, Event, watcher};
 use serde_json::Value;
 
 use super::raw::Raw;
-use super::store::{Place, Store, place};
+use super::store::{Place, Store, place, uid};
 use crate::error::{Class, delay};
 use crate::lock;
 use crate::ports::Clock;
@@ -167,17 +167,19 @@ impl<const META: bool> Kept<META> {
     fn take(&self, event: Event<Raw<META>>) {
         match event {
             Event::Apply(object) => {
-                let changed = match (self.prune)(object.value.clone()) {
+                let (at, uid) = (place(&object.value), uid(&object.value).to_owned());
+                let changed = match (self.prune)(object.value) {
                     Some(kept) => self.store.apply(kept),
-                    None => self.store.delete(&object.value),
+                    None => self.store.delete(&at, &uid),
                 };
                 if changed {
-                    (self.changed)(&place(&object.value));
+                    (self.changed)(&at);
                 }
             }
             Event::Delete(object) => {
-                if self.store.delete(&object.value) {
-                    (self.changed)(&place(&object.value));
+                let at = place(&object.value);
+                if self.store.delete(&at, uid(&object.value)) {
+                    (self.changed)(&at);
                 }
             }
             Event::Init => self.store.begin(&self.scope),

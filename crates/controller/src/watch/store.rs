@@ -56,7 +56,7 @@ pub fn version(object: &Value) -> u64 {
         .unwrap_or(0)
 }
 
-fn uid(object: &Value) -> &str {
+pub(crate) fn uid(object: &Value) -> &str {
     object
         .pointer("/metadata/uid")
         .and_then(Value::as_str)
@@ -107,17 +107,12 @@ impl Store {
         inner.gone.insert(at.clone(), deleted.to_owned());
     }
 
-    /// A deletion seen by the watch; true if it changed what the store shows.
-    pub fn delete(&self, object: &Value) -> bool {
+    /// A deletion of the object with this uid seen by the watch; true if it changed what the store shows.
+    pub fn delete(&self, at: &Place, of: &str) -> bool {
         let mut inner = lock(&self.inner);
-        let at = place(object);
-        inner.gone.remove(&at);
-        if inner
-            .objects
-            .get(&at)
-            .is_some_and(|known| uid(known) == uid(object))
-        {
-            inner.objects.remove(&at).is_some()
+        inner.gone.remove(at);
+        if inner.objects.get(at).is_some_and(|known| uid(known) == of) {
+            inner.objects.remove(at).is_some()
         } else {
             false
         }
@@ -267,7 +262,7 @@ mod tests {
             "a new life under the same name"
         );
         assert!(
-            !store.delete(&object("a", "1", 7)),
+            !store.delete(&("n".to_owned(), "a".to_owned()), "1"),
             "the end of the old one"
         );
         assert_eq!(shown(&store), vec![("a".to_owned(), 8)]);
