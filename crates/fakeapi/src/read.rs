@@ -307,15 +307,16 @@ fn collect(
             if after_name.is_some_and(|last| name.as_str() <= last) {
                 continue;
             }
-            if !everything && !selection.matches(&stored.value) {
-                continue;
-            }
+            // As the real server, which reads on from here without knowing what will be selected.
             if limit.is_some_and(|limit| found.items.len() >= limit) {
                 found.last = place.map(|(namespace, name)| (namespace.clone(), name.clone()));
                 if !everything {
                     return found;
                 }
                 found.remaining += 1;
+                continue;
+            }
+            if !everything && !selection.matches(&stored.value) {
                 continue;
             }
             place = Some((namespace, name));

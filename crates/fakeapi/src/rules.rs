@@ -193,7 +193,7 @@ fn is_of_writing(field: &str) -> bool {
 }
 
 /// Makes a field what it was. Most often it is: comparing is cheaper than copying.
-fn put_back(map: &mut Map<String, Value>, field: &str, before: Option<&Value>) {
+pub(crate) fn put_back(map: &mut Map<String, Value>, field: &str, before: Option<&Value>) {
     match before {
         Some(value) if map.get(field) == Some(value) => {}
         Some(value) => {
@@ -240,7 +240,7 @@ pub(crate) fn confine(resource: &ResourceType, subresource: &str, new: &mut Valu
             keep(new, "spec");
             let kept: &[&str] = match resource.plural.as_str() {
                 "deployments" => &["labels"],
-                "pods" => &["ownerReferences"],
+                "pods" => &["ownerReferences", "deletionTimestamp"],
                 _ => &[],
             };
             for field in kept {

@@ -12,24 +12,40 @@ use crate::error::StatusError;
 /// The manager of everything an object had when it was first applied to without being tracked.
 const BEFORE: &str = "before-first-apply";
 
+/// A configuration somebody applies.
+pub(crate) struct Stated<'a> {
+    /// All of it.
+    pub(crate) whole: &'a Value,
+    /// What of it this endpoint takes.
+    pub(crate) config: &'a Value,
+    /// Fields of other endpoints, which nobody can own by this one.
+    pub(crate) foreign: &'a [&'a str],
+}
+
+/// What an apply made.
+pub(crate) struct Applied {
+    pub(crate) object: Value,
+    /// What was stated is not what is there, whether this endpoint takes it or not.
+    pub(crate) differs: bool,
+}
+
 /// The live object with a configuration applied to it, entries included. Without `force`, fields that other managers own and that would get
-/// another value are conflicts (409); with it they change hands. `foreign`: fields of other endpoints, which
-/// nobody can own by this one.
+/// another value are conflicts (409); with it they change hands.
 pub(crate) fn apply(
     live: Option<&Value>,
     blank: &Value,
-    config: &Value,
+    stated: &Stated<'_>,
     shape: &Shape,
     writer: &Writer,
-    foreign: &[&str],
     force: bool,
-) -> Result<Value, StatusError> {
+) -> Result<Applied, StatusError> {
+    let config = stated.config;
     let nothing = json!({ "metadata": {} });
     let mut base = live.unwrap_or(&nothing).clone();
     let mut current = entries::take(&mut base).unwrap_or_default();
     if current.is_empty() && live.is_some() {
         let mut untracked = base.clone();
-        for field in foreign {
+        for field in stated.foreign {
             untracked.as_object_mut().map(|map| map.remove(*field));
         }
         let before = Writer {
@@ -59,6 +75,8 @@ pub(crate) fn apply(
     let mut merged = merge::merge(&base, config, shape);
     if !last.is_empty() {
         let mut owned = declared.clone();
+        // Every configuration has its name there.
+        owned.entry("f:metadata").or_insert_with(|| json!({}));
         for entry in &current {
             if let Some(fields) = entry.get("fieldsV1").and_then(Value::as_object) {
                 fields::unite(&mut owned, fields);
@@ -72,11 +90,13 @@ pub(crate) fn apply(
         refuse_conflicts(&current, &written)?;
     }
     entries::disown(&mut current, &written, &difference.removed);
+    let differs = !difference.is_empty()
+        || merged != base
+        || merge::merge(&base, stated.whole, shape) != base;
     if !declared.is_empty() {
         let mut own = writer.entry(declared);
         // Nothing changed: the time stays, and one that comes to share fields has none.
-        let same = difference.is_empty() && merged == base;
-        if let (true, Some(own)) = (same, own.as_object_mut()) {
+        if let (false, Some(own)) = (differs, own.as_object_mut()) {
             match last_time {
                 Some(time) => own.insert("time".to_owned(), time),
                 None => own.remove("time"),
@@ -86,7 +106,10 @@ pub(crate) fn apply(
     }
     entries::sort(&mut current);
     entries::put(&mut merged, current);
-    Ok(merged)
+    Ok(Applied {
+        object: merged,
+        differs,
+    })
 }
 
 /// `metadata: {}` left after its own fields were set aside is nothing anybody owns.

@@ -203,7 +203,7 @@ pub(crate) fn shape(group: &str, plural: &str) -> Arc<Shape> {
 }
 
 fn kind(pod: &str, lines: Lines) -> Shape {
-    let mut shape = Shape::Deduced;
+    let mut shape = Shape::Typed;
     shape.set("metadata", shape::metadata());
     if !pod.is_empty() {
         let place = |path: &str| {
@@ -245,7 +245,7 @@ fn owned(how: &str) -> Shape {
                     (key.to_owned(), default.map(Value::from))
                 })
                 .collect(),
-            item: Box::new(Shape::Deduced),
+            item: Box::new(Shape::Typed),
         },
     }
 }

@@ -148,10 +148,14 @@ impl Walk {
     }
 
     fn value(&mut self, old: Option<&Value>, new: Option<&Value>, shape: &Shape) {
-        // A null in place of a map whose fields are known takes the map away; where there was none, it is
-        // something somebody wrote.
-        let taken = matches!(shape, Shape::Fields { .. }) && old.is_some_and(Value::is_object);
-        let new = new.filter(|new| !(taken && new.is_null()));
+        // A null in place of a map whose fields are known takes its parts away, but not the map; where there
+        // was none, it is something somebody wrote.
+        if let (Some(Value::Object(parts)), Some(Value::Null), Shape::Fields { .. }) =
+            (old, new, shape)
+            && !parts.is_empty()
+        {
+            return self.inside(old, None, shape);
+        }
         match (old, new) {
             (None, None) => return,
             (Some(old), Some(new)) if old == new => return,

@@ -16,6 +16,17 @@ pub(crate) struct Writer {
     pub(crate) subresource: String,
     /// `metav1.Time`.
     pub(crate) now: String,
+    /// Of a write to `/scale`.
+    pub(crate) size: Option<Size>,
+}
+
+/// The size a Scale writes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Size {
+    /// The field it is in the object itself.
+    pub(crate) field: Fields,
+    /// It is 0, which a Scale leaves out: nobody can own it by one.
+    pub(crate) left_out: bool,
 }
 
 impl Writer {
@@ -81,14 +92,47 @@ pub(crate) fn track_update(
         return;
     }
     let difference = compare(live.unwrap_or(blank), new, shape);
-    if writer.subresource == "scale" && !is_tracked(&entries, &difference.written()) {
+    match &writer.size {
         // The Scale shows only who owns the size; if nobody does, it is an object that nobody tracks.
-        return put(new, entries);
-    }
-    if !difference.is_empty() {
-        update(&mut entries, &difference, writer);
+        Some(size) if !is_tracked(&entries, &size.field) => {}
+        Some(size) if difference.is_empty() => set_apart(&mut entries, size),
+        Some(size) if size.left_out => disown(&mut entries, &size.field, &Fields::new()),
+        _ if difference.is_empty() => {}
+        _ => update(&mut entries, &difference, writer),
     }
     put(new, entries);
+}
+
+/// What a Scale that changes nothing does to the entries of ordinary updates that own the size, as seen
+/// of a kube-apiserver 1.34: the size gets an entry of its own, without a time; one that is nothing else
+/// goes. Of two such writes in a row each changes the object.
+fn set_apart(entries: &mut Vec<Value>, size: &Size) {
+    let mut apart = Vec::new();
+    entries.retain_mut(|entry| {
+        let text = |field: &str| entry.get(field).and_then(Value::as_str).unwrap_or_default();
+        if text("operation") != "Update" || !text("subresource").is_empty() {
+            return true;
+        }
+        let Some(Value::Object(fields)) = entry.get_mut("fieldsV1") else {
+            return true;
+        };
+        if !fields::intersects(fields, &size.field) {
+            return true;
+        }
+        fields::subtract(fields, &size.field);
+        if fields.is_empty() {
+            return false;
+        }
+        let mut own = entry.clone();
+        if let Some(own) = own.as_object_mut() {
+            own.insert("fieldsV1".to_owned(), Value::Object(size.field.clone()));
+            own.remove("time");
+        }
+        apart.push(own);
+        true
+    });
+    entries.append(&mut apart);
+    sort(entries);
 }
 
 /// Whether any entry owns something of these fields.

@@ -78,14 +78,16 @@ pub(crate) fn prune(value: &mut Value, last: &Fields, owned: &Fields, shape: &Sh
                 };
                 let owned_below = owned.get(&element).and_then(Value::as_object);
                 if owned_below.is_none() {
-                    // What is in there without an owner stays, and with it what holds it.
-                    let holds = map.get_mut(&name).is_some_and(|child| {
-                        let parts = child.is_object() && !last_below.is_empty();
-                        parts && {
-                            below(child, last_below, None, shape.field(&name));
-                            child.as_object().is_some_and(|map| !map.is_empty())
-                        }
-                    });
+                    // What is in there without an owner stays, and with it what holds it; but a field that
+                    // the schema names goes with all that is in it.
+                    let holds = !shape.names(&name)
+                        && map.get_mut(&name).is_some_and(|child| {
+                            let parts = child.is_object() && !last_below.is_empty();
+                            parts && {
+                                below(child, last_below, None, shape.field(&name));
+                                child.as_object().is_some_and(|map| !map.is_empty())
+                            }
+                        });
                     if !holds {
                         map.remove(&name);
                     }

@@ -11,9 +11,9 @@ mod shape;
 
 use std::sync::Arc;
 
-pub(crate) use apply::apply;
+pub(crate) use apply::{Applied, Stated, apply};
 pub(crate) use built_in::blank;
-pub(crate) use entries::{Writer, same_but_for_times, track_update};
+pub(crate) use entries::{Size, Writer, same_but_for_times, track_update};
 pub(crate) use shape::{Shape, shape_of_crd};
 
 use crate::resource::ResourceType;

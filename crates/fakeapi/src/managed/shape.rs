@@ -13,6 +13,8 @@ pub(crate) enum Shape {
     Atomic,
     /// Nothing is known: maps field by field, lists as a whole.
     Deduced,
+    /// Taken apart the same way, but every map in it is a type of the server's own with named fields.
+    Typed,
     /// A map, field by field; fields not named have the shape `rest`.
     Fields {
         named: BTreeMap<String, Shape>,
@@ -28,13 +30,23 @@ pub(crate) enum Shape {
 }
 
 static DEDUCED: Shape = Shape::Deduced;
+static TYPED: Shape = Shape::Typed;
 
 impl Shape {
     /// The shape of a field of a map.
     pub(crate) fn field(&self, name: &str) -> &Self {
         match self {
             Self::Fields { named, rest } => named.get(name).unwrap_or(rest),
+            Self::Typed => &TYPED,
             _ => &DEDUCED,
+        }
+    }
+
+    /// Whether the schema names this field, so that it is not just a key somebody chose.
+    pub(crate) fn names(&self, name: &str) -> bool {
+        match self {
+            Self::Fields { named, rest } => named.contains_key(name) || **rest == Self::Typed,
+            other => *other == Self::Typed,
         }
     }
 
@@ -78,18 +90,25 @@ impl Shape {
     pub(crate) fn set(&mut self, path: &str, shape: Shape) {
         let (first, rest) = path.split_once('.').map_or((path, ""), |(f, r)| (f, r));
         if !matches!(self, Self::Fields { .. }) {
+            let rest = if *self == Self::Typed {
+                Self::Typed
+            } else {
+                Self::Deduced
+            };
             *self = Self::Fields {
                 named: BTreeMap::new(),
-                rest: Box::new(Self::Deduced),
+                rest: Box::new(rest),
             };
         }
-        let Self::Fields { named, .. } = self else {
+        let Self::Fields { named, rest: other } = self else {
             return;
         };
         let (name, inside) = first
             .strip_suffix("[]")
             .map_or((first, false), |n| (n, true));
-        let slot = named.entry(name.to_owned()).or_insert(Self::Deduced);
+        let slot = named
+            .entry(name.to_owned())
+            .or_insert_with(|| Self::clone(other));
         if rest.is_empty() {
             *slot = shape;
         } else if inside {
@@ -104,7 +123,7 @@ impl Shape {
 
 /// The shape of `metadata`, equal for all kinds.
 pub(crate) fn metadata() -> Shape {
-    let mut shape = Shape::Deduced;
+    let mut shape = Shape::Typed;
     shape.set("finalizers", Shape::Set);
     shape.set(
         "ownerReferences",

@@ -56,7 +56,7 @@ const WORKLOAD: &[Field] = &[
 ];
 
 /// The fields of a kind.
-pub(super) fn fields(resource: &ResourceType) -> impl Iterator<Item = Field> {
+pub(super) fn fields(resource: &ResourceType) -> impl Iterator<Item = Field> + use<> {
     let own: &[Field] = match (resource.group.as_str(), resource.plural.as_str()) {
         ("apps", "deployments" | "replicasets") => WORKLOAD,
         ("", "configmaps") => &[
@@ -81,21 +81,38 @@ pub(super) fn fields(resource: &ResourceType) -> impl Iterator<Item = Field> {
     own.iter().chain(METADATA).copied()
 }
 
-/// What Go says of an object that is not of its type.
+/// What Go says of a document that is not of its type: of a value that its own code reads before all
+/// others, else of what stands first.
+pub(super) fn undecodable(resource: &ResourceType, object: &Value) -> Option<String> {
+    mistakes(resource, object)
+        .min_by_key(|(pointer, wanted, _)| (*wanted != Wanted::MicroTime, *pointer))
+        .map(|(_, _, problem)| problem)
+}
+
+/// What Go says of an object that is not of its type, by the order of the type's fields.
 pub(super) fn wrong(resource: &ResourceType, object: &Value) -> Option<String> {
-    fields(resource).find_map(|(pointer, owner, wanted)| {
+    mistakes(resource, object)
+        .next()
+        .map(|(_, _, problem)| problem)
+}
+
+fn mistakes<'v>(
+    resource: &'v ResourceType,
+    object: &'v Value,
+) -> impl Iterator<Item = (&'static str, Wanted, String)> + 'v {
+    fields(resource).filter_map(|(pointer, owner, wanted)| {
         let value = object.at(pointer).filter(|value| !value.is_null())?;
         let owner = match owner {
             "Spec" | "Status" => format!("{}{owner}", resource.kind),
             other => other.to_owned(),
         };
-        let pointer = if resource.custom {
+        let shown = if resource.custom {
             pointer.trim_start_matches("/metadata")
         } else {
             pointer
         };
-        let place = format!("{owner}{}", pointer.replace('/', "."));
-        mistake(value, &place, wanted)
+        let place = format!("{owner}{}", shown.replace('/', "."));
+        Some((pointer, wanted, mistake(value, &place, wanted)?))
     })
 }
 

@@ -101,7 +101,7 @@ impl Schemas {
 
     /// Whether an object can be read as its kind; if not, what Go says.
     pub(crate) fn decode(&self, resource: &ResourceType, object: &Value) -> Result<(), String> {
-        go::wrong(resource, object).map_or(Ok(()), Err)
+        go::undecodable(resource, object).map_or(Ok(()), Err)
     }
 
     /// Whether a configuration somebody applies fits the types of the kind.

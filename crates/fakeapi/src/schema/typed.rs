@@ -20,6 +20,9 @@ const DEPLOYMENT: [&str; 8] = [
     "progressDeadlineSeconds",
 ];
 
+/// Of a condition.
+const DEPLOYMENTS_TIME: &str = "lastUpdateTime";
+
 /// `schema`: of a custom kind.
 pub(super) fn check(
     resource: &ResourceType,
@@ -51,6 +54,15 @@ pub(super) fn check(
                         wrong.push(format!(".spec.{name}: field not declared in schema"));
                     }
                 }
+            }
+            for index in strange_times(resource, config) {
+                let kind = config
+                    .at(&format!("/status/conditions/{index}/type"))
+                    .cloned()
+                    .unwrap_or_default();
+                wrong.push(format!(
+                    ".status.conditions[type={kind}].{DEPLOYMENTS_TIME}: field not declared in schema"
+                ));
             }
         }
     }
@@ -157,6 +169,11 @@ pub(super) fn unknown(
             .map(|name| format!("spec.{name}"))
             .collect();
     }
+    wrong.extend(
+        strange_times(resource, object)
+            .into_iter()
+            .map(|index| format!("status.conditions[{index}].{DEPLOYMENTS_TIME}")),
+    );
     wrong
 }
 
@@ -188,8 +205,31 @@ fn strange(value: &Value, schema: &Value, place: &str, wrong: &mut Vec<String>) 
     }
 }
 
-/// Drops them from a Deployment.
+/// Where the conditions of a ReplicaSet carry the time that only a Deployment's have.
+fn strange_times(resource: &ResourceType, object: &Value) -> Vec<usize> {
+    if resource.plural != "replicasets" {
+        return Vec::new();
+    }
+    object
+        .at("/status/conditions")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+        .enumerate()
+        .filter(|(_, condition)| condition.get(DEPLOYMENTS_TIME).is_some())
+        .map(|(index, _)| index)
+        .collect()
+}
+
+/// Drops them from a Deployment or a ReplicaSet.
 pub(super) fn prune(resource: &ResourceType, object: &mut Value) {
+    for index in strange_times(resource, object) {
+        if let Some(Value::Object(condition)) =
+            object.pointer_mut(&format!("/status/conditions/{index}"))
+        {
+            condition.remove(DEPLOYMENTS_TIME);
+        }
+    }
     if resource.plural == "deployments"
         && resource.group == "apps"
         && let Some(Value::Object(spec)) = object.get_mut("spec")
@@ -256,10 +296,30 @@ fn scalar(value: &Value, kind: &str, place: &str, wrong: &mut Vec<String>) {
 fn shown(value: &Value) -> String {
     let inner = match value {
         Value::String(text) => super::field::quote(text),
-        Value::Object(_) => "map[string]interface {}".to_owned(),
+        Value::Object(_) => go_syntax(value),
         other => other.to_string(),
     };
     format!("&value.valueUnstructured{{Value:{inner}}}")
+}
+
+/// A value as `%#v` prints it.
+fn go_syntax(value: &Value) -> String {
+    let listed = |parts: Vec<String>| parts.join(", ");
+    match value {
+        Value::Object(map) => {
+            let parts = map
+                .iter()
+                .map(|(name, value)| format!("{}:{}", super::field::quote(name), go_syntax(value)));
+            format!("map[string]interface {{}}{{{}}}", listed(parts.collect()))
+        }
+        Value::Array(list) => {
+            let parts = list.iter().map(go_syntax);
+            format!("[]interface {{}}{{{}}}", listed(parts.collect()))
+        }
+        Value::String(text) => super::field::quote(text),
+        Value::Null => "interface {}(nil)".to_owned(),
+        other => other.to_string(),
+    }
 }
 
 /// The same as `%v` prints it.

@@ -57,6 +57,8 @@ pub(crate) async fn create(
             metadata.remove("resourceVersion");
         }
     }
+    // A PUT to /status of an object that is not there makes it, but gives it nothing.
+    let of_status = write.place.subresource == "status";
     let schemas = write.api.schemas();
     schemas.default(&resource, &write.place.version, &mut object, None)?;
     // Fields of the other endpoint belong to nobody; the status is dropped before owners are noted.
@@ -68,17 +70,18 @@ pub(crate) async fn create(
             || schemas
                 .typed(&resource, &write.place.version, &object)
                 .is_ok();
-        let status = object
+        let other = if of_status { "spec" } else { "status" };
+        let set_aside = object
             .as_object_mut()
             .filter(|_| resource.status)
-            .and_then(|map| map.remove("status"));
+            .and_then(|map| map.remove(other));
         if typed {
             managed::track_update(None, &blank, &mut object, &shape, &write.writer("Update"));
         } else if let Some(metadata) = metadata_mut(&mut object) {
             metadata.remove("managedFields");
         }
-        if let (Some(status), Some(map)) = (status, object.as_object_mut()) {
-            map.insert("status".to_owned(), status);
+        if let (Some(value), Some(map)) = (set_aside, object.as_object_mut()) {
+            map.insert(other.to_owned(), value);
         }
     }
     let name = metadata_text(&object, "name").to_owned();
@@ -92,7 +95,9 @@ pub(crate) async fn create(
     // A dry run is shown an address too, always the same.
     let number = write.api.next_number();
     let seed = if write.dry_run { 0 } else { number };
-    schemas.allocate(&resource, &mut object, None, seed);
+    if !of_status {
+        schemas.allocate(&resource, &mut object, None, seed);
+    }
     rules::prepare_create(&resource, &mut object, &write.api.now());
     let (uid, now) = (write.api.next_uid(), write.api.now());
     if let Some(metadata) = metadata_mut(&mut object) {

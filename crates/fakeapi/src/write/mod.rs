@@ -139,6 +139,7 @@ impl<'a> Write<'a> {
             api_version: self.place.api_version(),
             subresource: self.place.subresource.clone(),
             now: self.api.now(),
+            size: None,
         }
     }
 

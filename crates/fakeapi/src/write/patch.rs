@@ -98,6 +98,7 @@ pub(crate) async fn patch(
         Ok(Proposal {
             object,
             tracked: false,
+            differs: false,
         })
     })
     .await
@@ -178,6 +179,7 @@ async fn apply(write: &Write<'_>, mut document: Value, force: bool) -> Result<An
         .typed(&resource, &write.place.version, &document)?;
     // Looked at last, after conflicts.
     let readable = Schemas::convertible(&resource, &write.place.version, &document);
+    let mut whole = document.clone();
     let namespace = metadata_text(&document, "namespace").to_owned();
     let elsewhere =
         resource.namespaced && !namespace.is_empty() && namespace != write.place.namespace;
@@ -192,6 +194,10 @@ async fn apply(write: &Write<'_>, mut document: Value, force: bool) -> Result<An
             Ok(())
         }
     };
+    if missing {
+        // The outcome is read before it is asked for its name.
+        here()?;
+    }
     // Only the outcome has to be named: what is stored already is.
     if let (false, Some(map)) = (missing, document.as_object_mut()) {
         let metadata = map.entry("metadata").or_insert_with(|| json!({}));
@@ -202,6 +208,12 @@ async fn apply(write: &Write<'_>, mut document: Value, force: bool) -> Result<An
         }
     }
     write.check_object(&mut document)?;
+    // Its type is what it is stored as.
+    for field in ["apiVersion", "kind"] {
+        if let (Some(value), Some(map)) = (document.get(field), whole.as_object_mut()) {
+            map.insert(field.to_owned(), value.clone());
+        }
+    }
     let config = confined(write, document);
     let (shape, blank) = write.shape();
     let endpoint: &[&str] = match write.place.subresource.as_str() {
@@ -211,9 +223,13 @@ async fn apply(write: &Write<'_>, mut document: Value, force: bool) -> Result<An
         _ => &[],
     };
     let writer = write.writer("Apply");
-    let applied = |live: Option<&Value>| {
-        managed::apply(live, &blank, &config, &shape, &writer, endpoint, force)
+    let stated = managed::Stated {
+        whole: &whole,
+        config: &config,
+        foreign: endpoint,
     };
+    let applied =
+        |live: Option<&Value>| managed::apply(live, &blank, &stated, &shape, &writer, force);
     if missing {
         let uid = metadata_text(&config, "uid").to_owned();
         if !uid.is_empty() {
@@ -225,12 +241,14 @@ async fn apply(write: &Write<'_>, mut document: Value, force: bool) -> Result<An
                 ),
             ));
         }
-        let object = applied(None)?;
-        here()?;
-        return create::create(write, object, Verb::Apply, true).await;
+        let made = applied(None)?;
+        return create::create(write, made.object, Verb::Apply, true).await;
     }
     update(write, Verb::Apply, |current: &Arc<Stored>| {
-        let mut object = applied(Some(&current.value))?;
+        let managed::Applied {
+            mut object,
+            differs,
+        } = applied(Some(&current.value))?;
         here()?;
         if let (true, Some(metadata)) = (
             metadata_text(&config, "resourceVersion").is_empty(),
@@ -244,6 +262,8 @@ async fn apply(write: &Write<'_>, mut document: Value, force: bool) -> Result<An
         Ok(Proposal {
             object,
             tracked: true,
+            // A type of the server's own does not tell an empty field from none.
+            differs: resource.custom && differs,
         })
     })
     .await
@@ -292,18 +312,15 @@ fn confined(write: &Write<'_>, mut config: Value) -> Value {
                         "apiVersion" | "kind" | "metadata" | "status"
                     )
                 });
-                if resource.custom
-                    && let Some(Value::Object(metadata)) = map.get_mut("metadata")
-                {
-                    metadata.retain(|field, _| {
-                        matches!(
-                            field.as_str(),
-                            "name" | "namespace" | "uid" | "resourceVersion"
-                        )
-                    });
-                }
             }
             _ => {}
+        }
+        if (resource.plural.as_str(), write.place.subresource.as_str()) == ("pods", "status")
+            && let Some(Value::Object(metadata)) = map.get_mut("metadata")
+        {
+            for field in ["deletionTimestamp", "ownerReferences"] {
+                metadata.remove(field);
+            }
         }
     }
     config

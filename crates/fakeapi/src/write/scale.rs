@@ -4,6 +4,7 @@ use crate::At;
 use serde_json::{Map, Value, json};
 
 use crate::error::StatusError;
+use crate::managed::Size;
 use crate::resource::ResourceType;
 
 /// The Scale of an object.
@@ -50,6 +51,21 @@ pub(crate) fn of(resource: &ResourceType, object: &Value) -> Value {
         }
     }
     json!({ "kind": "Scale", "apiVersion": "autoscaling/v1", "metadata": metadata, "spec": spec, "status": status })
+}
+
+/// What managedFields must know of the size an object now has.
+pub(crate) fn size(resource: &ResourceType, object: &Value) -> Option<Size> {
+    let path = &resource.scale.as_ref()?.spec_replicas;
+    let replicas = path
+        .iter()
+        .try_fold(object, |value, field| value.get(field));
+    let field = path.iter().rev().fold(Map::new(), |below, name| {
+        Map::from_iter([(format!("f:{name}"), Value::Object(below))])
+    });
+    Some(Size {
+        field,
+        left_out: replicas.is_none_or(|replicas| replicas.as_i64() == Some(0)),
+    })
 }
 
 /// A custom object has to state its size to have one.

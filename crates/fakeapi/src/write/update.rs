@@ -24,6 +24,8 @@ pub(crate) struct Proposal {
     pub(crate) object: Value,
     /// Its managedFields are already what an apply made them.
     pub(crate) tracked: bool,
+    /// It is written although nothing but times may change in what is stored.
+    pub(crate) differs: bool,
 }
 
 /// A PUT.
@@ -43,6 +45,7 @@ pub(crate) async fn put(
             Ok(Proposal {
                 object,
                 tracked: false,
+                differs: false,
             })
         })
         .await;
@@ -85,6 +88,7 @@ pub(crate) async fn put(
         Ok(Proposal {
             object,
             tracked: false,
+            differs: false,
         })
     })
     .await
@@ -164,22 +168,31 @@ async fn prepare(
     let Proposal {
         mut object,
         tracked,
+        differs,
     } = proposal;
     let schemas = write.api.schemas();
     schemas.default(resource, &place.version, &mut object, Some(old))?;
     if metadata_text(&object, "resourceVersion").is_empty() {
         set_revision(&mut object, current.revision);
     }
-    rules::confine(resource, &place.subresource, &mut object, old);
+    // A write to /status of a custom kind owns what it says about the metadata, though it is not written.
+    let keeps_metadata = resource.custom && place.subresource == "status";
+    if !keeps_metadata {
+        rules::confine(resource, &place.subresource, &mut object, old);
+    }
     if !tracked {
         let (shape, blank) = write.shape();
-        managed::track_update(
-            Some(old),
-            &blank,
-            &mut object,
-            &shape,
-            &write.writer("Update"),
-        );
+        if keeps_metadata && let Some(map) = object.as_object_mut() {
+            rules::put_back(map, "spec", old.get("spec"));
+        }
+        let mut writer = write.writer("Update");
+        if place.subresource == "scale" {
+            writer.size = scale::size(resource, &object);
+        }
+        managed::track_update(Some(old), &blank, &mut object, &shape, &writer);
+    }
+    if keeps_metadata {
+        rules::confine(resource, &place.subresource, &mut object, old);
     }
     if write.is_admitted() {
         object = mutate(write, object, old).await?;
@@ -192,7 +205,7 @@ async fn prepare(
     let seed = if write.dry_run { 0 } else { current.revision };
     schemas.allocate(resource, &mut object, Some(old), seed);
     rules::prepare_update(resource, &place.subresource, &mut object, old);
-    if managed::same_but_for_times(old, &object) {
+    if !differs && managed::same_but_for_times(old, &object) {
         // The answer is the stored object, and admission may still refuse it.
         object = Value::clone(old);
     }
@@ -209,7 +222,7 @@ async fn prepare(
         validate(write, &object, old).await?;
     }
     let gone = is_gone(write, &object, old);
-    if !gone && object == **old {
+    if !gone && !differs && object == **old {
         return Ok(None);
     }
     Ok(Some(Next { object, gone }))

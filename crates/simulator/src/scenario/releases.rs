@@ -9,6 +9,9 @@ use super::{End, Scenario, Setup, usual};
 use crate::actors::{Crash, Fate, Manner};
 use crate::world::manifests::{App, Front};
 
+/// Writes of one calm release behind two Services: the second one's pins, widenings and give-back come on top.
+const TWO_SERVICES: u64 = 100;
+
 const PROMOTES: Scenario = Scenario {
     name: "canary-promotes",
     setup: usual,
@@ -64,14 +67,16 @@ pub const SCENARIOS: &[Scenario] = &[
         controllers: 2,
         ..Setup::default()
     }),
-    promotes("canary-promotes-two-services", |_| {
-        of_apps(App {
+    promotes("canary-promotes-two-services", |_| Setup {
+        writes: TWO_SERVICES,
+        ..of_apps(App {
             fronts: vec![Front::named("web"), Front::named("web-internal")],
             ..App::new(4)
         })
     }),
-    promotes("canary-promotes-not-ready-published", |_| {
-        of_apps(App {
+    promotes("canary-promotes-not-ready-published", |_| Setup {
+        writes: TWO_SERVICES,
+        ..of_apps(App {
             fronts: vec![
                 Front::named("web"),
                 Front {

@@ -18,7 +18,12 @@ pub(crate) fn allocate(
 ) {
     match (resource.group.as_str(), resource.plural.as_str()) {
         ("", "services") => service(object, old, seed),
-        ("", "pods") if old.is_none() => pod(object),
+        ("", "pods") => {
+            grace(object);
+            if old.is_none() {
+                pod(object);
+            }
+        }
         ("discovery.k8s.io", "endpointslices") => {
             // Lists without elements come back from the storage as nothing.
             for list in ["endpoints", "ports"] {
@@ -49,6 +54,14 @@ fn service(object: &mut Value, old: Option<&Value>, seed: u64) {
         return;
     }
     let before = old.map_or(&Value::Null, |old| get(old, "spec"));
+    if kind != "LoadBalancer" && text(before, "type") == "LoadBalancer" {
+        // What only the old type has goes with it, unless the caller changed it.
+        for name in ["allocateLoadBalancerNodePorts", "loadBalancerClass"] {
+            if spec.get(name) == before.get(name) {
+                spec.remove(name);
+            }
+        }
+    }
     if text(before, "type") != "ExternalName" {
         for name in ["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"] {
             if let Some(value) = before.get(name) {
@@ -56,12 +69,15 @@ fn service(object: &mut Value, old: Option<&Value>, seed: u64) {
             }
         }
     }
-    set(spec, "clusterIP", address(seed));
-    // The list follows the field that old clients write.
-    let address = spec.get("clusterIP").cloned().unwrap_or_default();
-    let first = spec.get("clusterIPs").and_then(|list| list.get(0)).cloned();
-    if first.as_ref() != Some(&address) {
-        spec.insert("clusterIPs".to_owned(), json!([address]));
+    // One that was made without an address, by a write of its status, is given none later.
+    if old.is_none() || text(before, "type") == "ExternalName" || spec.contains_key("clusterIP") {
+        set(spec, "clusterIP", address(seed));
+        // The list follows the field that old clients write.
+        let address = spec.get("clusterIP").cloned().unwrap_or_default();
+        let first = spec.get("clusterIPs").and_then(|list| list.get(0)).cloned();
+        if first.as_ref() != Some(&address) {
+            spec.insert("clusterIPs".to_owned(), json!([address]));
+        }
     }
     let headless = spec.get("clusterIP").and_then(Value::as_str) == Some("None");
     let selects = spec
@@ -112,18 +128,22 @@ fn node_ports(spec: &mut Map<String, Value>, before: &Value, seed: u64) {
     }
 }
 
-fn pod(object: &mut Value) {
-    let class = quality(get(object, "spec"));
-    let Some(map) = object.as_object_mut() else {
-        return;
-    };
-    if let Some(grace) = map
+/// A time of grace below 0 is one second.
+fn grace(object: &mut Value) {
+    if let Some(grace) = object
         .get_mut("spec")
         .and_then(|spec| spec.get_mut("terminationGracePeriodSeconds"))
         && grace.as_i64().is_some_and(|seconds| seconds < 0)
     {
         *grace = Value::from(1);
     }
+}
+
+fn pod(object: &mut Value) {
+    let class = quality(get(object, "spec"));
+    let Some(map) = object.as_object_mut() else {
+        return;
+    };
     map.insert(
         "status".to_owned(),
         json!({ "phase": "Pending", "qosClass": class }),

@@ -102,9 +102,11 @@ fn spec(spec: &Value, path: &Path<'_>, causes: &mut Causes) {
     if containers.is_empty() {
         causes.required(list, "");
     }
-    containers_of(containers, &list, causes);
+    let grace = get(spec, "terminationGracePeriodSeconds").as_i64();
+    containers_of(containers, grace, &list, causes);
     containers_of(
         elements(spec, "initContainers"),
+        grace,
         &path.child("initContainers"),
         causes,
     );
@@ -130,7 +132,8 @@ fn spec(spec: &Value, path: &Path<'_>, causes: &mut Causes) {
     }
 }
 
-fn containers_of(containers: &[Value], list: &Path<'_>, causes: &mut Causes) {
+/// `grace`: `terminationGracePeriodSeconds`.
+fn containers_of(containers: &[Value], grace: Option<i64>, list: &Path<'_>, causes: &mut Causes) {
     let mut seen: Vec<&str> = Vec::new();
     for (place, container) in containers.iter().enumerate() {
         let path = list.index(place);
@@ -162,12 +165,38 @@ fn containers_of(containers: &[Value], list: &Path<'_>, causes: &mut Causes) {
             causes.duplicate(path.child("name"), get(container, "name"));
         }
         seen.push(name);
+        lifecycle(
+            get(container, "lifecycle"),
+            grace,
+            &path.child("lifecycle"),
+            causes,
+        );
         for (name, once) in [
             ("livenessProbe", true),
             ("readinessProbe", false),
             ("startupProbe", true),
         ] {
             probe(get(container, name), once, &path.child(name), causes);
+        }
+    }
+}
+
+/// A hook may not sleep longer than there is grace.
+fn lifecycle(lifecycle: &Value, grace: Option<i64>, path: &Path<'_>, causes: &mut Causes) {
+    let Some(grace) = grace else { return };
+    for hook in ["postStart", "preStop"] {
+        let seconds = get(get(get(lifecycle, hook), "sleep"), "seconds");
+        if seconds
+            .as_i64()
+            .is_some_and(|seconds| seconds < 0 || seconds > grace)
+        {
+            causes.invalid(
+                path.child(hook).child("sleep"),
+                seconds,
+                &format!(
+                    "must be non-negative and less than terminationGracePeriodSeconds ({grace})"
+                ),
+            );
         }
     }
 }

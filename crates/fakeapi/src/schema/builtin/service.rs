@@ -77,6 +77,13 @@ pub(super) fn validate(new: &Value, old: Option<&Value>, causes: &mut Causes) {
     if ports.is_empty() && !headless && !external {
         causes.required(list, "");
     }
+    if let (true, kind @ ("LoadBalancer" | "NodePort")) = (headless, text(spec, "type")) {
+        causes.invalid(
+            path.child("clusterIPs").index(0),
+            get(spec, "clusterIP"),
+            &format!("may not be set to 'None' for {kind} services"),
+        );
+    }
     self::ports(ports, &list, causes);
     metadata::labels(spec.get("selector"), &path.child("selector"), causes);
     if !matches!(text(spec, "sessionAffinity"), "ClientIP" | "None") {
