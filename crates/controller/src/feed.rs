@@ -147,7 +147,9 @@ async fn run(
             return;
         }
     };
-    let began = context.ports.clock.now();
+    // The planner's time. The state is asked for each time: it owns this feed, which must not keep it.
+    let time = || context.states.of(&key).now(&*context.ports.clock);
+    let began = time();
     let mut book = CounterBook::new();
     let mut beat =
         tokio::time::interval_at(Instant::now(), interval.max(Duration::from_millis(100)));
@@ -169,7 +171,7 @@ async fn run(
             .buffer_unordered(AT_ONCE)
             .collect()
             .await;
-        let now = context.ports.clock.now();
+        let now = time();
         let mut seen = BTreeMap::new();
         for (source, answer) in answers {
             let counted = answer.and_then(|(body, dialect)| {

@@ -11,6 +11,7 @@ use crossfade_api::annotations::HELD_BY;
 use crossfade_engine::Memory;
 use crossfade_engine::validated::Policies;
 use serde_json::Value;
+use tokio::time::Instant;
 
 use crate::compile::Names;
 use crate::context::Context;
@@ -115,7 +116,7 @@ pub(crate) async fn give_back(
             namespace,
             ..Names::default()
         };
-        let performed = perform(context, state, &names, &decision.effects).await;
+        let performed = perform(context, state, &names, &decision.effects, Instant::now()).await;
         done += performed.done;
         if let Some(refusal) = performed.refused {
             return Err(refusal);

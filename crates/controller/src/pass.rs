@@ -142,7 +142,10 @@ async fn attempt(
         (extras.ticks, extras.feed) = (ticks, Some(view));
     }
     // Last, so that the time of the reads above does not count.
-    let now = context.ports.clock.now();
+    if !under_way(&memory) {
+        state.set_clock();
+    }
+    let now = state.now(&*context.ports.clock);
     extras.fenced_until = state.fenced_until(now);
     let seen = observe::observe(&rollout, &spec, &memory, &snapshot, extras);
     let annotations = annotations(snapshot.workload.as_deref());
@@ -165,7 +168,9 @@ async fn carry_out(
     seen: &Observed,
     mut decision: Decision,
 ) -> Result<Next, Failure> {
-    let now = context.ports.clock.now();
+    let now = state.now(&*context.ports.clock);
+    // The planner has just decided; only writes of this pass make it old.
+    let observed = Instant::now();
     let names = Names {
         namespace: key.namespace.clone(),
         workload: seen.workload.as_ref().map_or_else(
@@ -203,7 +208,7 @@ async fn carry_out(
     if let Some(after) = first {
         write_status(context, state, rollout, after).await?;
     }
-    let performed = perform(context, state, &names, &decision.effects).await;
+    let performed = perform(context, state, &names, &decision.effects, observed).await;
     if let Some(after) = last {
         write_status(context, state, rollout, after).await?;
     }
@@ -227,7 +232,7 @@ async fn carry_out(
         .and_then(Value::as_str)
         .unwrap_or("Idle");
     let on_the_move = under_way(&decision.memory) || before != decision.memory.phase.as_str();
-    if performed.done > 0 || (change == Change::Loud && on_the_move) {
+    if performed.done > 0 || performed.stale || (change == Change::Loud && on_the_move) {
         return Ok(Next::Now);
     }
     let planned = decision

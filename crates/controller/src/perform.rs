@@ -3,6 +3,7 @@
 //! takes its answer in, and counts as one that may still land until it is answered.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crossfade_engine::Effect;
 use crossfade_engine::effect::SplitTo;
@@ -15,7 +16,12 @@ use crate::context::Context;
 use crate::error::{Class, Failure};
 use crate::lock;
 use crate::state::KeyState;
+use crate::watch::store;
 use crate::wire::{Link, WireRequest};
+
+/// What was observed longer ago than this is looked at again before more is done: an API that answers
+/// slowly must not make a decision about capacity land long after it was taken.
+const FRESH: Duration = Duration::from_secs(1);
 
 /// What came of a pass's effects.
 #[derive(Debug, Default)]
@@ -24,6 +30,8 @@ pub struct Performed {
     pub done: usize,
     /// The first refusal.
     pub refused: Option<Failure>,
+    /// The rest was put off, for it rests on what was observed too long ago.
+    pub stale: bool,
 }
 
 /// Carries effects out.
@@ -32,6 +40,7 @@ pub async fn perform(
     state: &Arc<KeyState>,
     names: &Names,
     effects: &[Effect],
+    observed: Instant,
 ) -> Performed {
     let mut performed = Performed::default();
     for effect in effects {
@@ -42,6 +51,11 @@ pub async fn perform(
                 ..
             }
         );
+        if observed.elapsed() > FRESH && !to_stable {
+            tracing::info!(workload = %names.workload, effect = effect.name(), "not yet: what it rests on is observed again first");
+            performed.stale = true;
+            break;
+        }
         let mut previous: Option<Value> = None;
         let mut refused = None;
         for request in compile(effect, names) {
@@ -116,7 +130,12 @@ pub async fn write(
         state.write_ended(id, late);
         match &result {
             Ok(answer) => absorb(&context, &state, kind, &request, answer),
-            Err(failure) => context.metrics.failure(failure.class.as_str()),
+            Err(failure) => {
+                if kind == "Rollout" && failure.class == Class::NotFound {
+                    forget(&context, &request);
+                }
+                context.metrics.failure(failure.class.as_str());
+            }
         }
         result
     });
@@ -164,6 +183,14 @@ async fn already_there(
             Ok(object)
         }
         _ => Err(failure),
+    }
+}
+
+/// A Rollout that the server says is not there is not shown any longer, whatever its watch has missed.
+fn forget(context: &Context, request: &WireRequest) {
+    if let Some(object) = &request.body {
+        let (at, uid) = (store::place(object), store::uid(object));
+        context.always.rollouts.absent(&at, uid);
     }
 }
 

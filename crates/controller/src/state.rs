@@ -1,7 +1,8 @@
 //! What is known of one workload between passes, and may be lost: fences, watches, feed, answers
 //! that need not be asked twice. What must not be lost is in the Rollout's status.
 //!
-//! Fences are kept on the monotonic clock: a time of day that is set forward would end them early.
+//! Fences are kept on the monotonic clock: a time of day that is set forward would end them early. For
+//! the same reason the time of a release under way runs on from one reading of the clock.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -13,6 +14,7 @@ use tokio::time::Instant;
 
 use crate::feed::Feed;
 use crate::lock;
+use crate::ports::Clock;
 use crate::queue::Key;
 use crate::watch::release::ReleaseWatches;
 
@@ -40,6 +42,8 @@ pub struct KeyState {
     pub spins: AtomicU32,
     /// Services, by uid and selector, that were found to select nobody else's pods.
     pub services: Mutex<BTreeSet<String>>,
+    /// A reading of the time of day, and when it was taken.
+    reading: Mutex<Option<(Timestamp, Instant)>>,
     /// When the status was last written.
     pub written_at: Mutex<Option<Instant>>,
 }
@@ -53,6 +57,19 @@ impl KeyState {
             }),
             ..Self::default()
         }
+    }
+
+    /// Now, for a release under way: a clock that is set forward cuts no drain short, one that is set back
+    /// holds up no deadline.
+    pub fn now(&self, clock: &dyn Clock) -> Timestamp {
+        let mut reading = lock(&self.reading);
+        let (time, at) = *reading.get_or_insert_with(|| (clock.now(), Instant::now()));
+        time.saturating_add(at.elapsed()).unwrap_or(time)
+    }
+
+    /// No release is under way: the clock may be read anew.
+    pub fn set_clock(&self) {
+        *lock(&self.reading) = None;
     }
 
     /// A write leaves now; until it is answered it counts as one that may land.
@@ -149,6 +166,29 @@ impl States {
 
 #[cfg(test)]
 mod tests {
+    struct Adjusted(Mutex<i64>);
+
+    impl Clock for Adjusted {
+        fn now(&self) -> Timestamp {
+            Timestamp::from_second(*lock(&self.0)).unwrap()
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_time_of_a_release_runs_on_whatever_the_clock_is_set_to() {
+        let clock = Adjusted(Mutex::new(1_700_000_000));
+        let state = KeyState::default();
+        let began = state.now(&clock);
+        for adjusted in [1_700_000_090, 1_600_000_000] {
+            *lock(&clock.0) = adjusted;
+            tokio::time::advance(2 * SECOND).await;
+            let passed = state.now(&clock).duration_since(began);
+            assert!(passed.as_secs() <= 4 && passed.as_secs() >= 2, "{passed}");
+        }
+        state.set_clock();
+        assert_eq!(state.now(&clock).as_second(), 1_600_000_000);
+    }
+
     use super::*;
 
     const SECOND: Duration = Duration::from_secs(1);

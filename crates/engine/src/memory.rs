@@ -61,6 +61,34 @@ pub struct Original {
     pub managed_fields: Value,
 }
 
+impl Memory {
+    /// Beginnings that lie in the future began now: a clock that was set back, or a former leader's that
+    /// was ahead, must not make a wait longer than it says.
+    pub(crate) fn begun_by(&mut self, now: Timestamp) {
+        let clamp = |since: &mut Option<Timestamp>| {
+            if let Some(since) = since {
+                *since = now.min(*since);
+            }
+        };
+        let Some(release) = &mut self.release else {
+            return;
+        };
+        clamp(&mut self.phase_since);
+        for since in [
+            &mut release.state_since,
+            &mut release.progress_since,
+            &mut release.agreed_since,
+            &mut release.stay_since,
+            &mut release.no_data_since,
+        ] {
+            clamp(since);
+        }
+        if let Some(rollback) = &mut release.rollback {
+            clamp(&mut rollback.clear_since);
+        }
+    }
+}
+
 /// One release.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -183,4 +211,36 @@ pub enum Cause {
 pub struct Rejected {
     pub fingerprint: String,
     pub entry: RejectedEntry,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_begins_in_the_future_begins_now() {
+        let at = |second| Timestamp::from_second(second).ok();
+        let mut memory = Memory {
+            phase_since: at(90),
+            release: Some(Release {
+                state_since: at(110),
+                stay_since: at(200),
+                rollback: Some(Rollback {
+                    clear_since: at(201),
+                    ..Rollback::default()
+                }),
+                ..Release::default()
+            }),
+            ..Memory::default()
+        };
+        memory.begun_by(at(100).unwrap());
+        assert_eq!(memory.phase_since, at(90));
+        let release = memory.release.unwrap();
+        assert_eq!(
+            (release.state_since, release.stay_since),
+            (at(100), at(100))
+        );
+        assert_eq!(release.agreed_since, None);
+        assert_eq!(release.rollback.unwrap().clear_since, at(100));
+    }
 }

@@ -17,10 +17,12 @@ use crate::{Decision, Effect, Validated};
 /// Decides one pass.
 #[must_use]
 pub fn step(validated: &Validated, seen: &Observed, memory: &Memory, now: Timestamp) -> Decision {
+    let mut memory = memory.clone();
+    memory.begun_by(now);
     let mut pass = Pass {
         validated,
         seen,
-        memory: memory.clone(),
+        memory,
         now,
         effects: Vec::new(),
         events: Vec::new(),

@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use crate::faults::door::Doors;
-use crate::faults::{Counts, Fault, Schedule};
+use crate::faults::{Counts, Fault, Schedule, What};
 use crate::log::WorldLog;
 use crate::oracles::{Facts, Oracles, Violation};
 use crate::planted::Planted;
@@ -404,6 +404,7 @@ async fn play(world: &World, stage: &Arc<Stage>, doors: &Arc<Doors>) {
     stage.cluster.start_load(&stage.setup);
     let disturbed = !world.faults.is_empty() || world.twice;
     oracles.calm(!disturbed);
+    oracles.clocks_behind(furthest_behind(&world.faults));
     let disturbing = tokio::spawn(Arc::clone(&stage.processes).disturb(world.faults.clone()));
     let script = (world.scenario.script)(Arc::clone(stage)).await;
     if let Err(what) = script {
@@ -421,6 +422,15 @@ async fn play(world: &World, stage: &Arc<Stage>, doors: &Arc<Doors>) {
         return;
     }
     converge(world, stage, doors).await;
+}
+
+/// The most that a fault sets a clock back.
+fn furthest_behind(faults: &[Fault]) -> Duration {
+    let behind = |fault: &Fault| match fault.what {
+        What::Skew { milliseconds, .. } => u64::try_from(-milliseconds).ok(),
+        _ => None,
+    };
+    Duration::from_millis(faults.iter().filter_map(behind).max().unwrap_or_default())
 }
 
 /// Whether there is no release under way.
@@ -454,7 +464,9 @@ async fn converge(world: &World, stage: &Arc<Stage>, doors: &Arc<Doors>) {
             (writes, since) = (now, Instant::now());
         }
         let quiet = if at_rest(stage) { AT_REST } else { WAITING };
-        if since.elapsed() >= quiet && lasting(stage) {
+        // A release waits on pods of a lost node like on a person, and what is deleted in the foreground
+        // waits too; but they are given up in a while.
+        if since.elapsed() >= quiet && lasting(stage) && !stage.cluster.misses_pods() {
             break;
         }
         if began.elapsed() > CONVERGED {

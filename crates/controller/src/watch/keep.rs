@@ -13,7 +13,7 @@ use kube::runtime::watcher::{self, Event, watcher};
 use serde_json::Value;
 
 use super::raw::Raw;
-use super::store::{Place, Store, place, uid};
+use super::store::{Place, Store, place, uid, version};
 use crate::error::{Class, delay};
 use crate::lock;
 use crate::ports::Clock;
@@ -164,21 +164,27 @@ impl<const META: bool> Kept<META> {
         }
     }
 
+    /// Whether an object changed what the store shows.
+    fn show(&self, at: &Place, object: Value) -> bool {
+        let (uid, version) = (uid(&object).to_owned(), version(&object));
+        match (self.prune)(object) {
+            Some(kept) => self.store.apply(&self.scope, kept),
+            None => self.store.delete(&self.scope, at, &uid, version),
+        }
+    }
+
     fn take(&self, event: Event<Raw<META>>) {
         match event {
             Event::Apply(object) => {
-                let (at, uid) = (place(&object.value), uid(&object.value).to_owned());
-                let changed = match (self.prune)(object.value) {
-                    Some(kept) => self.store.apply(kept),
-                    None => self.store.delete(&at, &uid),
-                };
-                if changed {
+                let at = place(&object.value);
+                if self.show(&at, object.value) {
                     (self.changed)(&at);
                 }
             }
             Event::Delete(object) => {
-                let at = place(&object.value);
-                if self.store.delete(&at, uid(&object.value)) {
+                let (at, object) = (place(&object.value), &object.value);
+                let (uid, version) = (uid(object), version(object));
+                if self.store.delete(&self.scope, &at, uid, version) {
                     (self.changed)(&at);
                 }
             }

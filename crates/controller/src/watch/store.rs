@@ -19,8 +19,10 @@ struct Inner {
     listing: BTreeMap<String, BTreeMap<Place, Arc<Value>>>,
     /// Versions our writes answered with while that list was under way.
     written: BTreeMap<Place, u64>,
-    /// uids we saw deleted, by place, so that a late event does not bring them back.
+    /// uids we deleted, by place, so that a late event does not bring them back.
     gone: BTreeMap<Place, String>,
+    /// The newest version the watch of a namespace has shown; the empty one is the whole cluster.
+    seen: BTreeMap<String, u64>,
     /// Namespaces whose first list is still missing.
     missing: BTreeSet<String>,
     synced: bool,
@@ -56,41 +58,72 @@ pub fn version(object: &Value) -> u64 {
         .unwrap_or(0)
 }
 
-pub(crate) fn uid(object: &Value) -> &str {
+/// Its uid, empty if there is none.
+#[must_use]
+pub fn uid(object: &Value) -> &str {
     object
         .pointer("/metadata/uid")
         .and_then(Value::as_str)
         .unwrap_or_default()
 }
 
-impl Store {
-    /// Takes an object in; true if it changed what the store shows.
-    pub fn apply(&self, object: Value) -> bool {
-        let mut inner = lock(&self.inner);
-        let at = place(&object);
-        if inner.gone.get(&at).is_some_and(|gone| gone == uid(&object)) {
+impl Inner {
+    /// Takes an object in, unless what is there is newer.
+    fn put(&mut self, at: Place, object: Value) -> bool {
+        if self.gone.get(&at).is_some_and(|gone| gone == uid(&object)) {
             return false;
         }
-        if inner
+        if self
             .objects
             .get(&at)
             .is_some_and(|known| version(known) >= version(&object))
         {
             return false;
         }
-        inner.objects.insert(at, Arc::new(object));
+        self.objects.insert(at, Arc::new(object));
         true
     }
 
-    /// Takes the answer of one of our own writes in.
+    /// Notes how far the watch of a namespace has come.
+    fn saw(&mut self, scope: &str, version: u64) {
+        let seen = self.seen.entry(scope.to_owned()).or_default();
+        *seen = version.max(*seen);
+    }
+
+    /// Whether the watch has already shown all that happened up to this version where an object stands.
+    fn has_seen(&self, at: &Place, version: u64) -> bool {
+        let seen = self.seen.get("").or_else(|| self.seen.get(&at.0));
+        seen.is_some_and(|seen| *seen >= version)
+    }
+}
+
+impl Store {
+    /// Takes an object in that the watch of a namespace shows; true if it changed what the store shows.
+    pub fn apply(&self, scope: &str, object: Value) -> bool {
+        let mut inner = lock(&self.inner);
+        inner.saw(scope, version(&object));
+        inner.put(place(&object), object)
+    }
+
+    /// Takes the answer of one of our own writes in. One that comes after the watch has shown the end of
+    /// its object does not bring it back: events come in the order of their versions.
     pub fn own_write(&self, object: &Value) {
         let at = place(object);
         let written = version(object);
-        if self.apply(object.clone()) {
-            let mut inner = lock(&self.inner);
-            if !inner.listing.is_empty() {
-                inner.written.insert(at, written);
-            }
+        let mut inner = lock(&self.inner);
+        if !inner.objects.contains_key(&at) && inner.has_seen(&at, written) {
+            return;
+        }
+        if inner.put(at.clone(), object.clone()) && !inner.listing.is_empty() {
+            inner.written.insert(at, written);
+        }
+    }
+
+    /// Takes out what the server says is not there.
+    pub fn absent(&self, at: &Place, of: &str) {
+        let mut inner = lock(&self.inner);
+        if inner.objects.get(at).is_some_and(|known| uid(known) == of) {
+            inner.objects.remove(at);
         }
     }
 
@@ -107,9 +140,11 @@ impl Store {
         inner.gone.insert(at.clone(), deleted.to_owned());
     }
 
-    /// A deletion of the object with this uid seen by the watch; true if it changed what the store shows.
-    pub fn delete(&self, at: &Place, of: &str) -> bool {
+    /// The end of an object, by its uid, that the watch of a namespace shows; true if it changed what the
+    /// store shows.
+    pub fn delete(&self, scope: &str, at: &Place, of: &str, version: u64) -> bool {
         let mut inner = lock(&self.inner);
+        inner.saw(scope, version);
         inner.gone.remove(at);
         if inner.objects.get(at).is_some_and(|known| uid(known) == of) {
             inner.objects.remove(at).is_some()
@@ -132,8 +167,12 @@ impl Store {
 
     /// An object of the list.
     pub fn listed(&self, scope: &str, object: Value) {
-        if let Some(listing) = lock(&self.inner).listing.get_mut(scope) {
+        let mut inner = lock(&self.inner);
+        let version = version(&object);
+        if let Some(listing) = inner.listing.get_mut(scope) {
             listing.insert(place(&object), Arc::new(object));
+            // A list is at least as new as the newest object in it.
+            inner.saw(scope, version);
         }
     }
 
@@ -154,7 +193,10 @@ impl Store {
             let newer = match listing.get(at) {
                 Some(object) => version(known) > version(object),
                 // Another namespace's list, or one of our own writes that this list is too old for.
-                None => (!scope.is_empty() && at.0 != scope) || inner.written.contains_key(at),
+                None => {
+                    (!scope.is_empty() && at.0 != scope)
+                        || inner.written.contains_key(at) && !inner.has_seen(at, version(known))
+                }
             };
             if newer {
                 listing.insert(at.clone(), Arc::clone(known));
@@ -231,6 +273,10 @@ mod tests {
         json!({"metadata": {"namespace": "n", "name": name, "uid": uid, "resourceVersion": version.to_string()}})
     }
 
+    fn delete(store: &Store, object: &Value) -> bool {
+        store.delete("", &place(object), uid(object), version(object))
+    }
+
     fn shown(store: &Store) -> Vec<(String, u64)> {
         store
             .all()
@@ -242,36 +288,63 @@ mod tests {
     #[test]
     fn an_event_older_than_our_write_is_passed_over() {
         let store = Store::default();
-        assert!(store.apply(object("a", "1", 9)));
+        assert!(store.apply("", object("a", "1", 9)));
         store.own_write(&object("a", "1", 12));
-        assert!(!store.apply(object("a", "1", 11)));
+        assert!(!store.apply("", object("a", "1", 11)));
         // As numbers: as text, 9 would be above 12.
-        assert!(!store.apply(object("a", "1", 9)));
-        assert!(store.apply(object("a", "1", 100)));
+        assert!(!store.apply("", object("a", "1", 9)));
+        assert!(store.apply("", object("a", "1", 100)));
         assert_eq!(shown(&store), vec![("a".to_owned(), 100)]);
     }
 
     #[test]
     fn what_we_deleted_does_not_come_back() {
         let store = Store::default();
-        store.apply(object("a", "1", 5));
+        store.apply("", object("a", "1", 5));
         store.own_delete(&("n".to_owned(), "a".to_owned()), "1");
-        assert!(!store.apply(object("a", "1", 6)));
+        assert!(!store.apply("", object("a", "1", 6)));
         assert!(
-            store.apply(object("a", "2", 8)),
+            store.apply("", object("a", "2", 8)),
             "a new life under the same name"
         );
         assert!(
-            !store.delete(&("n".to_owned(), "a".to_owned()), "1"),
+            !delete(&store, &object("a", "1", 7)),
             "the end of the old one"
         );
         assert_eq!(shown(&store), vec![("a".to_owned(), 8)]);
     }
 
     #[test]
+    fn an_answer_that_comes_after_the_end_does_not_bring_it_back() {
+        let store = Store::default();
+        store.apply("", object("a", "1", 5));
+        assert!(delete(&store, &object("a", "1", 8)));
+        store.own_write(&object("a", "1", 7));
+        assert_eq!(shown(&store), vec![]);
+        // What the watch cannot have shown yet is taken in.
+        store.own_write(&object("b", "2", 9));
+        assert_eq!(shown(&store), vec![("b".to_owned(), 9)]);
+        // Of another namespace's watch it says nothing.
+        let store = Store::default();
+        store.apply("m", object("a", "1", 20));
+        store.own_write(&object("b", "2", 9));
+        assert_eq!(store.len(), 2);
+    }
+
+    #[test]
+    fn a_list_that_is_newer_than_our_write_says_that_it_is_gone() {
+        let store = Store::default();
+        store.begin("");
+        store.own_write(&object("ours", "3", 9));
+        store.listed("", object("other", "4", 12));
+        store.complete("");
+        assert_eq!(shown(&store), vec![("other".to_owned(), 12)]);
+    }
+
+    #[test]
     fn a_list_replaces_all_but_what_we_wrote_meanwhile() {
         let store = Store::default();
-        store.apply(object("old", "1", 3));
+        store.apply("", object("old", "1", 3));
         store.begin("");
         store.listed("", object("kept", "2", 4));
         store.own_write(&object("ours", "3", 9));

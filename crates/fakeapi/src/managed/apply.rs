@@ -27,6 +27,8 @@ pub(crate) struct Applied {
     pub(crate) object: Value,
     /// What was stated is not what is there, whether this endpoint takes it or not.
     pub(crate) differs: bool,
+    /// An empty list or map stands in the metadata now where nothing stood.
+    pub(crate) hollow: bool,
 }
 
 /// The live object with a configuration applied to it, entries included. Without `force`, fields that other managers own and that would get
@@ -93,6 +95,18 @@ pub(crate) fn apply(
     let differs = !difference.is_empty()
         || merged != base
         || merge::merge(&base, stated.whole, shape) != base;
+    let known = base.get("metadata");
+    let hollow = config
+        .get("metadata")
+        .and_then(Value::as_object)
+        .into_iter()
+        .flatten()
+        .filter(|(name, _)| known.is_none_or(|known| known.get(name.as_str()).is_none()))
+        .any(|(_, value)| match value {
+            Value::Array(list) => list.is_empty(),
+            Value::Object(map) => map.is_empty(),
+            _ => false,
+        });
     if !declared.is_empty() {
         let mut own = writer.entry(declared);
         // Nothing changed: the time stays, and one that comes to share fields has none.
@@ -109,6 +123,7 @@ pub(crate) fn apply(
     Ok(Applied {
         object: merged,
         differs,
+        hollow,
     })
 }
 

@@ -98,7 +98,7 @@ pub(crate) async fn patch(
         Ok(Proposal {
             object,
             tracked: false,
-            differs: false,
+            differs: false, hollow: false,
         })
     })
     .await
@@ -248,6 +248,7 @@ async fn apply(write: &Write<'_>, mut document: Value, force: bool) -> Result<An
         let managed::Applied {
             mut object,
             differs,
+            hollow,
         } = applied(Some(&current.value))?;
         here()?;
         if let (true, Some(metadata)) = (
@@ -264,6 +265,7 @@ async fn apply(write: &Write<'_>, mut document: Value, force: bool) -> Result<An
             tracked: true,
             // A type of the server's own does not tell an empty field from none.
             differs: resource.custom && differs,
+            hollow: resource.custom && hollow,
         })
     })
     .await

@@ -24,8 +24,10 @@ pub(crate) struct Proposal {
     pub(crate) object: Value,
     /// Its managedFields are already what an apply made them.
     pub(crate) tracked: bool,
-    /// It is written although nothing but times may change in what is stored.
+    /// Times that change are written although nothing else may.
     pub(crate) differs: bool,
+    /// It is written although nothing at all may change in what is shown.
+    pub(crate) hollow: bool,
 }
 
 /// A PUT.
@@ -46,6 +48,7 @@ pub(crate) async fn put(
                 object,
                 tracked: false,
                 differs: false,
+                hollow: false,
             })
         })
         .await;
@@ -89,6 +92,7 @@ pub(crate) async fn put(
             object,
             tracked: false,
             differs: false,
+            hollow: false,
         })
     })
     .await
@@ -169,6 +173,7 @@ async fn prepare(
         mut object,
         tracked,
         differs,
+        hollow,
     } = proposal;
     let schemas = write.api.schemas();
     schemas.default(resource, &place.version, &mut object, Some(old))?;
@@ -222,7 +227,7 @@ async fn prepare(
         validate(write, &object, old).await?;
     }
     let gone = is_gone(write, &object, old);
-    if !gone && !differs && object == **old {
+    if !gone && !hollow && object == **old {
         return Ok(None);
     }
     Ok(Some(Next { object, gone }))

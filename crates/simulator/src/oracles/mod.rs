@@ -99,6 +99,8 @@ pub struct Sight<'a> {
     pub facts: &'a Facts,
     pub model: &'a Model,
     pub patience: Patience,
+    /// By how much a controller's clock may be behind in this world.
+    pub behind: Duration,
     /// The call a change came from, if it was the controller's.
     pub issued: Option<&'a Issued>,
     /// When that call was sent.
@@ -112,6 +114,7 @@ struct Inner {
     books: BTreeMap<String, Book>,
     scraped: BTreeMap<String, Duration>,
     patience: Patience,
+    behind: Duration,
     /// Who holds the lease, and since when.
     holder: Option<(String, Duration)>,
     /// When it was last written.
@@ -153,6 +156,7 @@ impl Oracles {
                     calm: true,
                     since: Duration::ZERO,
                 },
+                behind: Duration::ZERO,
                 holder: None,
                 renewed: Duration::ZERO,
                 fences: Fences::default(),
@@ -235,6 +239,11 @@ impl Oracles {
         lock(&self.inner).patience = Patience { calm, since: now };
     }
 
+    /// A controller's clock may show so much less than the time: so much later come its deadlines.
+    pub fn clocks_behind(&self, behind: Duration) {
+        lock(&self.inner).behind = behind;
+    }
+
     /// Something found outside of the laws' own code.
     pub fn report(&self, law: &'static str, what: String) {
         let now = self.began.elapsed();
@@ -311,6 +320,7 @@ impl Inner {
             facts: &self.facts,
             model: &self.model,
             patience: self.patience,
+            behind: self.behind,
             issued: issued.filter(|_| ours),
             sent_at: issued.map_or(now, |issued| issued.at.saturating_duration_since(began)),
         };
@@ -351,6 +361,7 @@ impl Inner {
             facts: &self.facts,
             model: &self.model,
             patience,
+            behind: self.behind,
             issued: None,
             sent_at: now,
         };

@@ -209,7 +209,7 @@ pub fn of_a_state(book: &mut Book, sight: &Sight<'_>, found: &mut Found) {
         }
     }
     let until = since_beginning(text(rollout, "/status/step/until"));
-    if let Some(until) = until
+    if let Some(until) = until.map(|until| until + sight.behind)
         && sight.patience.over(until, CONSEQUENCE, sight.now)
         && sight.patience.over(book.status_at, CONSEQUENCE, sight.now)
     {

@@ -189,6 +189,12 @@ impl Cluster {
         }
     }
 
+    /// Whether pods of a lost node are still to be given up: minutes later others take their place.
+    #[must_use]
+    pub fn misses_pods(&self) -> bool {
+        self.inner.nodes.miss_pods()
+    }
+
     /// Requests that were lost since the load began, in words.
     #[must_use]
     pub fn lost(&self) -> Vec<String> {

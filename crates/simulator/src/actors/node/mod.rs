@@ -273,6 +273,11 @@ impl NodeActor {
                 self.delays.forget.draw(&mut self.random),
             );
             let now = Instant::now();
+            if !there.is_empty() {
+                // Garbage collection follows, and whoever waits for it.
+                self.nodes
+                    .give_up(now + unreachable + evict + forget + Duration::from_secs(5));
+            }
             for id in there {
                 self.agenda.retain(|_, (known, _)| *known != id);
                 if let Some(run) = self.runs.get_mut(&id) {

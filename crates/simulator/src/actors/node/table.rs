@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use crate::actors::client::lock;
 
@@ -20,6 +21,8 @@ pub struct Node {
 struct Table {
     nodes: BTreeMap<String, Node>,
     lost: Vec<String>,
+    /// Until then pods of lost nodes are still there, though they answer nothing.
+    given_up: Option<Instant>,
 }
 
 #[derive(Debug, Default)]
@@ -63,6 +66,20 @@ impl Nodes {
     /// Those lost since this was asked last.
     pub(super) fn take_lost(&self) -> Vec<String> {
         std::mem::take(&mut lock(&self.0.table).lost)
+    }
+
+    /// Pods of a lost node are there until then at the longest.
+    pub(super) fn give_up(&self, at: Instant) {
+        let mut table = lock(&self.0.table);
+        table.given_up = table.given_up.max(Some(at));
+    }
+
+    /// Whether pods of a lost node may still be there, for others to take their place later.
+    #[must_use]
+    pub fn miss_pods(&self) -> bool {
+        lock(&self.0.table)
+            .given_up
+            .is_some_and(|at| at > Instant::now())
     }
 
     /// Waits for a change.
