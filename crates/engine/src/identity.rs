@@ -162,6 +162,31 @@ mod tests {
     }
 
     #[test]
+    fn comparing_agrees_with_the_normal_form() {
+        let templates = [
+            json!({"metadata": {"labels": {"app": "web"}}, "spec": {"containers": [{"image": "a"}]}}),
+            json!({"metadata": {"labels": {"app": "web", "pod-template-hash": "x"}, "annotations": null}, "spec": {"containers": [{"image": "a", "args": null}]}}),
+            // Elsewhere the key is the user's own, and null in a list is a value.
+            json!({"metadata": {"annotations": {"pod-template-hash": "x"}, "labels": {"app": "web"}}, "spec": {"containers": [{"image": "a"}]}}),
+            json!({"metadata": {"labels": {"app": "web"}}, "spec": {"containers": [{"image": "a"}, null]}}),
+            json!({"metadata": {"labels": {"app": "web"}}, "spec": {"containers": [{"image": "a"}], "labels": {"pod-template-hash": "x"}}}),
+            json!({"metadata": {"labels": null}, "spec": {"containers": [{"image": "a"}]}}),
+            json!({"metadata": {"labels": {"pod-template-hash": "x"}}, "spec": {"containers": [{"image": "a"}]}}),
+            json!({"metadata": {}, "spec": {"containers": [{"image": "a"}]}}),
+            json!(null),
+        ];
+        for left in &templates {
+            for right in &templates {
+                assert_eq!(
+                    same_template(left, right),
+                    normal(left) == normal(right),
+                    "{left} {right}"
+                );
+            }
+        }
+    }
+
+    #[test]
     fn fields_we_do_not_know_count() {
         let known = json!({"spec": {"containers": [{"image": "app:1"}]}});
         let newer = json!({"spec": {"containers": [{"image": "app:1", "fromTheFuture": 1}]}});

@@ -122,7 +122,6 @@ async fn run(context: Arc<Context>) -> anyhow::Result<()> {
     crossfade.check_laws().await
 }
 
-/// A thousand annotated Deployments without pods: memory, and requests in a minute in which nothing happens.
 /// Waits out the last of what was done before: until the controller asks for nothing but its Lease for two seconds.
 async fn until_quiet(context: &Context, crossfade: &Crossfade) -> anyhow::Result<()> {
     let deadline = Instant::now() + MINUTE;
@@ -140,6 +139,7 @@ async fn until_quiet(context: &Context, crossfade: &Crossfade) -> anyhow::Result
     }
 }
 
+/// A thousand annotated Deployments without pods: memory, and requests in a minute in which nothing happens.
 async fn idle_workloads(context: &Context, crossfade: &mut Crossfade) -> anyhow::Result<()> {
     let before = crossfade.memory("VmRSS")?;
     let path = collection(&context.namespace, "deployments");
