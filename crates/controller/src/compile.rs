@@ -8,7 +8,7 @@ use crossfade_api::annotations::{
 use crossfade_engine::Effect;
 use crossfade_engine::effect::{NewParallel, ServiceWrite, SplitTo, Target};
 use crossfade_traffic_switching::managed_fields;
-use crossfade_traffic_switching::service::{Point, merge_patch};
+use crossfade_traffic_switching::service::{Point, merge_patch, unmark_patch, unpin_patch};
 use http::Method;
 use serde_json::{Map, Value, json};
 
@@ -32,6 +32,10 @@ pub fn compile(effect: &Effect, names: &Names) -> Vec<WireRequest> {
         Effect::Split { services, to } => services
             .iter()
             .flat_map(|write| split(write, to, names))
+            .collect(),
+        Effect::GiveBack { services } => services
+            .iter()
+            .flat_map(|write| give_back(write, names))
             .collect(),
         Effect::RestoreManagedFields {
             service,
@@ -183,7 +187,9 @@ pub fn compile(effect: &Effect, names: &Names) -> Vec<WireRequest> {
 #[must_use]
 pub const fn kind_of(effect: &Effect) -> &'static str {
     match effect {
-        Effect::Split { .. } | Effect::RestoreManagedFields { .. } => "Service",
+        Effect::Split { .. } | Effect::GiveBack { .. } | Effect::RestoreManagedFields { .. } => {
+            "Service"
+        }
         Effect::KeepTemplate { .. } | Effect::DropKeptTemplate { .. } => "ControllerRevision",
         Effect::CreateParallel(_)
         | Effect::ScaleParallel { .. }
@@ -228,6 +234,41 @@ fn split(write: &ServiceWrite, to: &SplitTo, names: &Names) -> Vec<WireRequest> 
         restore.link = Link::AfterPrevious;
         requests.push(restore);
     }
+    requests
+}
+
+fn give_back(write: &ServiceWrite, names: &Names) -> Vec<WireRequest> {
+    let service = &write.service;
+    let path = path::services(&names.namespace, &service.name);
+    let mut requests = Vec::new();
+    if write.from.is_some() {
+        let body = unpin_patch(&service.uid, &service.resource_version);
+        requests.push(patch(
+            MERGE_PATCH,
+            path.clone(),
+            body,
+            "take the pin off a Service",
+        ));
+    }
+    let nobody = json!([]);
+    let fields = write.managed_fields.as_ref().unwrap_or(&nobody);
+    let follows = !requests.is_empty();
+    let version = if follows {
+        ""
+    } else {
+        service.resource_version.as_str()
+    };
+    let mut last = if write.held {
+        let body = unmark_patch(&service.uid, version, fields);
+        patch(JSON_PATCH, path, body, "take the mark off a Service")
+    } else {
+        let body = managed_fields::restore_patch(version, fields);
+        patch(JSON_PATCH, path, body, "restore managedFields")
+    };
+    if follows {
+        last.link = Link::AfterPrevious;
+    }
+    requests.push(last);
     requests
 }
 

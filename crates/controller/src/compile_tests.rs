@@ -92,6 +92,59 @@ fn a_split_writes_each_service_and_puts_managed_fields_back() {
 }
 
 #[test]
+fn what_is_given_back_for_nobody_loses_its_mark_last() {
+    let fields = json!([{ "manager": "kubectl" }]);
+    let write = ServiceWrite {
+        service: target("web"),
+        from: Some("abc".to_owned()),
+        held: true,
+        managed_fields: Some(fields.clone()),
+    };
+    let unmark = |version: &str| {
+        json!([
+            { "op": "test", "path": "/metadata/resourceVersion", "value": version },
+            { "op": "test", "path": "/metadata/uid", "value": "u1" },
+            { "op": "remove", "path": "/metadata/labels/crossfade.dev~1held-by" },
+            { "op": "replace", "path": "/metadata/managedFields", "value": fields },
+        ])
+    };
+    let services = vec![write.clone()];
+    let requests = compile(&Effect::GiveBack { services }, &names());
+    assert_eq!(requests.len(), 2);
+    assert_eq!(
+        requests[0].body,
+        Some(json!({
+            "metadata": { "uid": "u1", "resourceVersion": "7" },
+            "spec": { "selector": { "pod-template-hash": null } },
+        }))
+    );
+    assert_eq!(requests[1].link, Link::AfterPrevious);
+    assert_eq!(requests[1].body, Some(unmark("")));
+
+    // What was cut short after the first write goes on with the second.
+    let services = vec![ServiceWrite {
+        from: None,
+        ..write.clone()
+    }];
+    let (_, _, content, body) = only(&Effect::GiveBack { services });
+    assert_eq!((content, body), (JSON_PATCH, unmark("7")));
+
+    // Somebody took the mark off: there is none to be removed.
+    let services = vec![ServiceWrite {
+        held: false,
+        ..write
+    }];
+    let requests = compile(&Effect::GiveBack { services }, &names());
+    assert_eq!(
+        requests[1].body,
+        Some(json!([
+            { "op": "test", "path": "/metadata/resourceVersion", "value": "" },
+            { "op": "replace", "path": "/metadata/managedFields", "value": fields },
+        ]))
+    );
+}
+
+#[test]
 fn a_parallel_deployment_carries_the_template_byte_true_and_only_our_labels() {
     let effect = Effect::CreateParallel(Box::new(NewParallel {
         name: "web-c1".to_owned(),

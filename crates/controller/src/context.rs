@@ -24,3 +24,28 @@ pub struct Context {
     pub metrics: Metrics,
     pub health: Arc<WatchHealth>,
 }
+
+impl Context {
+    /// Before anything runs. The future publishes events; it ends with the context.
+    pub fn new(
+        ports: Ports,
+        settings: Settings,
+        metrics: Metrics,
+    ) -> (Arc<Self>, impl Future<Output = ()> + Send + 'static) {
+        let wire = Wire::new(ports.client.clone(), settings.write_timeout);
+        let (events, publisher) =
+            Events::new(wire.clone(), Arc::clone(&ports.clock), &settings.instance);
+        let context = Self {
+            queue: Queue::new(settings.concurrency),
+            always: Arc::new(Always::default()),
+            states: States::default(),
+            events,
+            metrics,
+            health: Arc::new(WatchHealth::default()),
+            wire,
+            ports,
+            settings,
+        };
+        (Arc::new(context), publisher)
+    }
+}

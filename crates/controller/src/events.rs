@@ -50,7 +50,7 @@ impl Events {
         wire: Wire,
         clock: Arc<dyn Clock>,
         reporter: &str,
-    ) -> (Self, impl Future<Output = ()> + Send + 'static) {
+    ) -> (Self, impl Future<Output = ()> + Send + 'static + use<>) {
         let (sender, mut receiver) = mpsc::channel::<WireRequest>(WAITING);
         let task = async move {
             while let Some(request) = receiver.recv().await {

@@ -229,7 +229,83 @@ fn absorb(context: &Context, state: &KeyState, kind: &str, request: &WireRequest
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::JSON_PATCH;
+    use crate::metrics::Metrics;
+    use crate::ports::{Clock, Engine, Ids, OutboundError, Ports};
+    use crate::run::Settings;
+    use crate::wire::{JSON, JSON_PATCH};
+
+    struct Fixed;
+
+    impl Clock for Fixed {
+        fn now(&self) -> jiff::Timestamp {
+            jiff::Timestamp::UNIX_EPOCH
+        }
+    }
+
+    impl Ids for Fixed {
+        fn candidate(&self) -> String {
+            "c0".to_owned()
+        }
+    }
+
+    /// A controller whose API server answers everything with this code.
+    fn answered_with(code: u16) -> Arc<Context> {
+        let api = tower::service_fn(move |_: http::Request<kube::client::Body>| async move {
+            let status = json!({
+                "kind": "Status", "apiVersion": "v1", "status": "Failure", "message": "", "code": code,
+                "reason": if code == 404 { "NotFound" } else { "Conflict" },
+            });
+            let body = kube::client::Body::from(status.to_string().into_bytes());
+            let mut response = http::Response::new(body);
+            *response.status_mut() = http::StatusCode::from_u16(code).unwrap();
+            Ok::<_, std::convert::Infallible>(response)
+        });
+        let nothing = tower::service_fn(|_: http::Request<bytes::Bytes>| async {
+            Err::<http::Response<bytes::Bytes>, _>(OutboundError("nothing is out there".to_owned()))
+        });
+        let ports = Ports {
+            client: kube::Client::new(api, "default"),
+            clock: Arc::new(Fixed),
+            outbound: tower::util::BoxCloneSyncService::new(nothing),
+            ids: Arc::new(Fixed),
+            planner: Arc::new(Engine),
+        };
+        let settings = Settings {
+            namespaces: None,
+            write_timeout: Duration::from_secs(5),
+            installation: "crossfade".to_owned(),
+            instance: "us".to_owned(),
+            concurrency: 2,
+        };
+        Context::new(ports, settings, Metrics::default()).0
+    }
+
+    /// Writes the status of a Rollout that the store shows; whether it is shown afterwards.
+    async fn shown_after(code: u16, uid: &str) -> bool {
+        let context = answered_with(code);
+        let rollout = json!({"metadata": {"namespace": "shop", "name": "web", "uid": "r1", "resourceVersion": "7"}});
+        context.always.rollouts.apply("", rollout.clone());
+        let mut body = rollout;
+        body["metadata"]["uid"] = json!(uid);
+        let request = WireRequest {
+            method: Method::PUT,
+            path: "/apis/crossfade.dev/v1alpha1/namespaces/shop/rollouts/web/status".to_owned(),
+            content_type: JSON,
+            body: Some(body),
+            purpose: "write the status",
+            link: Link::None,
+        };
+        let answer = write(&context, &Arc::default(), "Rollout", request).await;
+        assert!(answer.is_err());
+        context.always.rollouts.get("shop", "web").is_some()
+    }
+
+    #[tokio::test]
+    async fn a_rollout_that_the_server_does_not_have_is_not_shown_any_longer() {
+        assert!(!shown_after(404, "r1").await);
+        assert!(shown_after(409, "r1").await, "it may be there");
+        assert!(shown_after(404, "r0").await, "another one was meant");
+    }
 
     #[test]
     fn a_following_request_tests_the_answered_version() {

@@ -10,17 +10,13 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::context::Context;
-use crate::events::Events;
 use crate::health::Health;
 use crate::lease::Leadership;
 use crate::leftovers;
 use crate::metrics::Metrics;
 use crate::pass::pass;
 use crate::ports::Ports;
-use crate::queue::Queue;
-use crate::state::States;
-use crate::watch::{Always, WatchHealth, phase_of};
-use crate::wire::Wire;
+use crate::watch::{Always, phase_of};
 
 /// Between two looks at the watches' health.
 const LOOK: Duration = Duration::from_secs(1);
@@ -63,20 +59,7 @@ pub async fn run(
     mut leadership: watch::Receiver<Leadership>,
     mut stop: watch::Receiver<bool>,
 ) {
-    let wire = Wire::new(ports.client.clone(), settings.write_timeout);
-    let (events, publisher) =
-        Events::new(wire.clone(), Arc::clone(&ports.clock), &settings.instance);
-    let context = Arc::new(Context {
-        queue: Queue::new(settings.concurrency),
-        always: Arc::new(Always::default()),
-        states: States::default(),
-        events,
-        metrics: shown.metrics.clone(),
-        health: Arc::new(WatchHealth::default()),
-        wire,
-        ports,
-        settings,
-    });
+    let (context, publisher) = Context::new(ports, settings, shown.metrics.clone());
     let mut tasks = JoinSet::new();
     tasks.spawn(publisher);
     context.always.open(

@@ -23,6 +23,10 @@ pub enum Effect {
         services: Vec<ServiceWrite>,
         to: SplitTo,
     },
+    /// Give Services back whose workload is gone. Memory may be gone too, or go at any moment: the pin
+    /// comes off first, and one last write takes our mark and our managedFields together, so that what
+    /// is cut short is still found by its mark.
+    GiveBack { services: Vec<ServiceWrite> },
     /// Put the managedFields of a Service back after a write of ours that was cut short.
     RestoreManagedFields {
         service: Target,
@@ -124,7 +128,8 @@ impl Effect {
             Self::ScaleParallel { from, to, .. } | Self::ScaleReplicaSet { from, to, .. } => {
                 to < from
             }
-            Self::DeleteParallel { .. }
+            Self::GiveBack { .. }
+            | Self::DeleteParallel { .. }
             | Self::OrphanParallel { .. }
             | Self::DeleteReplicaSet { .. }
             | Self::DropKeptTemplate { .. }
@@ -142,7 +147,7 @@ impl Effect {
     /// Whether the effect moves traffic. At most one such effect leaves a pass.
     #[must_use]
     pub const fn moves_traffic(&self) -> bool {
-        matches!(self, Self::Split { .. })
+        matches!(self, Self::Split { .. } | Self::GiveBack { .. })
     }
 
     /// A stable word for logs, metrics and golden files.
@@ -150,6 +155,7 @@ impl Effect {
     pub const fn name(&self) -> &'static str {
         match self {
             Self::Split { .. } => "Split",
+            Self::GiveBack { .. } => "GiveBack",
             Self::RestoreManagedFields { .. } => "RestoreManagedFields",
             Self::KeepTemplate { .. } => "KeepTemplate",
             Self::DropKeptTemplate { .. } => "DropKeptTemplate",

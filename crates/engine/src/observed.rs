@@ -209,9 +209,11 @@ pub struct Service {
     pub holder_gone: bool,
     /// Its own selector (without our key) selects the pods of the workload's template.
     pub selects_workload: bool,
-    /// managedFields without an entry of ours; `None` when there is one, so that what was there
+    /// managedFields without us, as near to what their users left as can be told without memory.
+    pub other_managed_fields: Value,
+    /// managedFields name us: a write of ours took fields from their managers, and what was there
     /// before must come from memory.
-    pub foreign_managed_fields: Option<Value>,
+    pub in_managed_fields: bool,
     /// It cannot be used: why, and the mend.
     pub refusal: Option<String>,
     /// Uids of pods its EndpointSlices name as ready.
@@ -220,6 +222,14 @@ pub struct Service {
     pub unready_endpoints: Vec<String>,
     /// Publishes addresses of pods that are not ready.
     pub publish_not_ready: bool,
+}
+
+impl Service {
+    /// managedFields as their users left them; `None` after a write of ours.
+    #[must_use]
+    pub fn users_managed_fields(&self) -> Option<&Value> {
+        (!self.in_managed_fields).then_some(&self.other_managed_fields)
+    }
 }
 
 /// A template kept by us in a ControllerRevision.

@@ -110,19 +110,41 @@ impl<'a> Pass<'a> {
 
     /// Gives the Services of this release back. Returns whether nothing was left to write.
     pub(crate) fn release_services(&mut self) -> bool {
-        self.give_back(false, |pass, service| pass.is_ours(service))
+        let released = self.ours_released();
+        let nothing = released.is_none();
+        if let Some(effect) = released {
+            self.emit(effect);
+        }
+        nothing
     }
 
     /// The same past the fence: an unpaused workload and a pin must not coexist.
     pub(crate) fn give_ours_back_at_once(&mut self) -> bool {
-        self.give_back(true, |pass, service| pass.is_ours(service))
+        let released = self.ours_released();
+        let nothing = released.is_none();
+        if let Some(effect) = released {
+            self.emit_at_once(effect);
+        }
+        nothing
+    }
+
+    fn ours_released(&self) -> Option<Effect> {
+        let services: Vec<ServiceWrite> = self
+            .seen
+            .services
+            .iter()
+            .filter(|service| self.is_ours(service))
+            .map(|service| self.service_write(service))
+            .collect();
+        let to = SplitTo::Released;
+        (!services.is_empty()).then_some(Effect::Split { services, to })
     }
 
     /// Gives back the Services of this workload, of its former life, and those that nobody holds any
     /// more. No fence holds that up, because what is pinned may serve nobody. Returns whether nothing
     /// was left to write.
     pub(crate) fn give_all_back(&mut self) -> bool {
-        self.give_back(true, |pass, service| {
+        self.give_back(|pass, service| {
             let former = &pass.memory.workload_uid;
             pass.is_ours(service)
                 || service.holder_gone
@@ -133,44 +155,44 @@ impl<'a> Pass<'a> {
     /// Gives back the Services whose mark names a workload that is gone: its Rollout and all memory
     /// went with it, so that nobody else will. Returns whether nothing was left to write.
     pub(crate) fn give_leftovers_back(&mut self) -> bool {
-        self.give_back(true, |_, service| service.holder_gone)
+        self.give_back(|_, service| service.holder_gone)
     }
 
-    fn give_back(&mut self, at_once: bool, whose: impl Fn(&Self, &Service) -> bool) -> bool {
+    fn give_back(&mut self, whose: impl Fn(&Self, &Service) -> bool) -> bool {
         let services: Vec<ServiceWrite> = self
             .seen
             .services
             .iter()
             .filter(|service| whose(self, service))
-            .map(|service| self.service_write(service))
+            .map(|service| {
+                let mut write = self.service_write(service);
+                // Nobody may be left who could do better later.
+                write
+                    .managed_fields
+                    .get_or_insert_with(|| service.other_managed_fields.clone());
+                write
+            })
             .collect();
-        if services.is_empty() {
-            return true;
+        let nothing = services.is_empty();
+        if !nothing {
+            self.emit_at_once(Effect::GiveBack { services });
         }
-        let effect = Effect::Split {
-            services,
-            to: SplitTo::Released,
-        };
-        if at_once {
-            self.emit_at_once(effect);
-        } else {
-            self.emit(effect);
-        }
-        false
+        nothing
     }
 
     fn service_write(&self, service: &Service) -> ServiceWrite {
+        let remembered = || {
+            self.memory
+                .originals
+                .get(&service.name)
+                .filter(|original| original.uid == service.uid)
+                .map(|original| &original.managed_fields)
+        };
         ServiceWrite {
             service: target(&service.name, &service.uid, &service.resource_version),
             from: service.pinned_to.clone(),
             held: service.held || service.held_by_other.is_some(),
-            managed_fields: service.foreign_managed_fields.clone().or_else(|| {
-                self.memory
-                    .originals
-                    .get(&service.name)
-                    .filter(|original| original.uid == service.uid)
-                    .map(|original| original.managed_fields.clone())
-            }),
+            managed_fields: service.users_managed_fields().or_else(remembered).cloned(),
         }
     }
 
@@ -184,7 +206,7 @@ impl<'a> Pass<'a> {
                     service.name.clone(),
                     Original {
                         uid: service.uid.clone(),
-                        managed_fields: service.foreign_managed_fields.clone()?,
+                        managed_fields: service.users_managed_fields()?.clone(),
                     },
                 ))
             })
@@ -208,7 +230,7 @@ impl<'a> Pass<'a> {
             .seen
             .services
             .iter()
-            .filter(|service| !service.deleting && service.foreign_managed_fields.is_none())
+            .filter(|service| !service.deleting && service.in_managed_fields)
             .filter_map(|service| {
                 let original = self
                     .memory

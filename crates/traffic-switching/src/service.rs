@@ -22,8 +22,10 @@ pub struct Seen {
     pub held_by_other: Option<String>,
     /// Its selector without our key.
     pub selector: BTreeMap<String, String>,
-    /// managedFields without an entry of ours, see [`managed_fields::foreign`].
-    pub foreign_managed_fields: Option<Value>,
+    /// managedFields of everybody but us, see [`managed_fields::of_others`].
+    pub other_managed_fields: Value,
+    /// managedFields name us.
+    pub in_managed_fields: bool,
     /// It publishes addresses of pods that are not ready.
     pub publish_not_ready: bool,
     /// It has no address of its own; clients see pods directly.
@@ -59,6 +61,7 @@ pub fn read(object: &Value, workload_uid: &str, manager: &str) -> Seen {
         })
         .unwrap_or_default();
     let pinned_to = selector.remove(POD_TEMPLATE_HASH);
+    let (other_managed_fields, in_managed_fields) = managed_fields::of_others(object, manager);
     let mark = object
         .pointer("/metadata/labels")
         .and_then(|labels| labels.get(HELD_BY))
@@ -68,7 +71,8 @@ pub fn read(object: &Value, workload_uid: &str, manager: &str) -> Seen {
         held: mark == Some(workload_uid),
         held_by_other: mark.filter(|uid| *uid != workload_uid).map(str::to_owned),
         selector,
-        foreign_managed_fields: managed_fields::foreign(object, manager),
+        other_managed_fields,
+        in_managed_fields,
         publish_not_ready: object
             .pointer("/spec/publishNotReadyAddresses")
             .and_then(Value::as_bool)
@@ -127,6 +131,30 @@ pub fn merge_patch(
         );
     }
     Some(patch)
+}
+
+/// The patch that takes our mark off a Service and puts managedFields in one write.
+///
+/// Taking a label away makes nobody its manager, so that this write leaves no entry of ours. It goes to
+/// the object that was read, at the version that was read or, after a write, answered.
+#[must_use]
+pub fn unmark_patch(uid: &str, resource_version: &str, managed_fields: &Value) -> Value {
+    let mark = format!("/metadata/labels/{}", HELD_BY.replace('/', "~1"));
+    json!([
+        { "op": "test", "path": "/metadata/resourceVersion", "value": resource_version },
+        { "op": "test", "path": "/metadata/uid", "value": uid },
+        { "op": "remove", "path": mark },
+        { "op": "replace", "path": "/metadata/managedFields", "value": managed_fields },
+    ])
+}
+
+/// The patch that takes our key out of a Service's selector and leaves the mark.
+#[must_use]
+pub fn unpin_patch(uid: &str, resource_version: &str) -> Value {
+    json!({
+        "metadata": { "uid": uid, "resourceVersion": resource_version },
+        "spec": { "selector": { POD_TEMPLATE_HASH: null } },
+    })
 }
 
 #[cfg(test)]

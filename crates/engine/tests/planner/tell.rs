@@ -121,6 +121,13 @@ impl Run {
                     .collect();
                 format!("{name} {} to {to}", names.join(" "))
             }
+            Effect::GiveBack { services } => {
+                let names: Vec<&str> = services
+                    .iter()
+                    .map(|write| write.service.name.as_str())
+                    .collect();
+                format!("{name} {}", names.join(" "))
+            }
             Effect::RestoreManagedFields { service, .. } => format!("{name} {}", service.name),
             Effect::KeepTemplate {
                 name: kept,

@@ -5,7 +5,7 @@ use crossfade_engine::observed::{
     Feed, FeedPod, Observed, Owner, Parallel, Pod, ReplicaSet, RolloutSeen, Service, Workload,
 };
 use jiff::Timestamp;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::world::{Dep, Millis, OURSELVES, Own, PodState, ROLLOUT_UID, Set, Svc, World};
 
@@ -202,10 +202,13 @@ fn service(known: &Svc, web: &str, remembered: &str) -> Service {
         .held
         .as_ref()
         .is_some_and(|mark| mark == web || mark == remembered);
-    let touched = known
-        .fields
-        .as_array()
-        .is_some_and(|list| list.iter().any(|entry| entry["manager"] == OURSELVES));
+    let entries = known.fields.as_array().cloned().unwrap_or_default();
+    let all = entries.len();
+    let others: Vec<Value> = entries
+        .into_iter()
+        .filter(|entry| entry["manager"] != OURSELVES)
+        .collect();
+    let touched = others.len() < all;
     Service {
         name: known.name.clone(),
         uid: known.uid.clone(),
@@ -217,7 +220,8 @@ fn service(known: &Svc, web: &str, remembered: &str) -> Service {
         // There is one workload in these worlds.
         holder_gone: known.held.is_some() && !ours,
         selects_workload: true,
-        foreign_managed_fields: (!touched).then(|| known.fields.clone()),
+        other_managed_fields: others.into(),
+        in_managed_fields: touched,
         refusal: known.refusal.clone(),
         ready_endpoints: known.endpoints.iter().cloned().collect(),
         unready_endpoints: Vec::new(),

@@ -260,6 +260,15 @@ impl World {
                 }
                 answer
             }
+            Effect::GiveBack { services } => {
+                let mut answer = Answer::Done;
+                for write in services {
+                    if self.give_back(write, cut_short) == Answer::Conflict {
+                        answer = Answer::Conflict;
+                    }
+                }
+                answer
+            }
             Effect::RestoreManagedFields {
                 service,
                 managed_fields,
@@ -450,6 +459,35 @@ impl World {
                     list.push(json!({"manager": OURSELVES}));
                 }
             }
+        }
+        Answer::Done
+    }
+
+    /// Cut short, the pin is off and the mark stands; without a pin there is one write only.
+    fn give_back(&mut self, write: &ServiceWrite, cut_short: bool) -> Answer {
+        let rv = self.rv();
+        let known = self
+            .services
+            .iter_mut()
+            .find(|known| is(&known.uid, known.rv, &write.service));
+        let Some(service) = known else {
+            return Answer::Conflict;
+        };
+        assert_eq!(service.hash, write.from, "compiled from what was seen");
+        service.rv = rv;
+        if service.hash.take().is_some() {
+            if let Some(list) = service.fields.as_array_mut()
+                && !list.iter().any(|entry| entry["manager"] == OURSELVES)
+            {
+                list.push(json!({"manager": OURSELVES}));
+            }
+            if cut_short {
+                return Answer::Done;
+            }
+        }
+        service.held = None;
+        if let Some(fields) = &write.managed_fields {
+            service.fields.clone_from(fields);
         }
         Answer::Done
     }

@@ -432,7 +432,8 @@ impl Cluster {
             }
             Effect::DropKeptTemplate { target } => self.kept.retain(|kept| kept.uid != target.uid),
             Effect::DeleteParallel { .. } => self.parallel = None,
-            Effect::RestoreManagedFields { .. }
+            Effect::GiveBack { .. }
+            | Effect::RestoreManagedFields { .. }
             | Effect::PauseParallel { .. }
             | Effect::OrphanParallel { .. }
             | Effect::DeleteReplicaSet { .. }

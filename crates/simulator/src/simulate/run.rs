@@ -355,7 +355,7 @@ fn service(service: &super::cluster::Service) -> Service {
         pinned_to: service.hash.clone(),
         held: service.held,
         selects_workload: true,
-        foreign_managed_fields: Some(json!([])),
+        other_managed_fields: json!([]),
         ready_endpoints: service.endpoints.iter().cloned().collect(),
         ..Service::default()
     }
