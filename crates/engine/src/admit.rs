@@ -6,7 +6,7 @@ use crossfade_api::{Phase, annotations};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::identity::same_template;
+use crate::passage::{Passage, passage, refuse_unpause, used_bypass};
 
 /// Which configuration called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +42,8 @@ pub struct Live {
     pub phase: Option<Phase>,
     /// Raw ReplicaSets controlled by the workload.
     pub replica_sets: Vec<Value>,
+    /// Fingerprints of the templates that were taken back and not released again since.
+    pub rejected: Vec<String>,
 }
 
 /// The answer.
@@ -57,9 +59,6 @@ pub enum Answer {
     /// Refused; the message says what to do.
     Deny { message: String },
 }
-
-/// How long something must have stood still before a template may pass natively, in milliseconds.
-const STUCK: i64 = 60_000;
 
 /// In every refusal: how people get past us when nothing else helps.
 const BREAK_GLASS: &str = "break-glass, in this order: kubectl delete mutatingwebhookconfiguration crossfade-traffic; remove pod-template-hash from the selectors of the Services labelled crossfade.dev/held-by; delete mutatingwebhookconfiguration crossfade-gate and validatingwebhookconfiguration crossfade-backstop; kubectl rollout resume";
@@ -115,16 +114,6 @@ impl Change {
     }
 }
 
-/// What may happen to a write that would let pods of another template serve.
-enum Passage {
-    /// It is gated.
-    Gated,
-    /// It passes natively, because of this.
-    Native(String),
-    /// Neither now: try again.
-    Refused(String),
-}
-
 fn gate(request: &Request<'_>) -> Answer {
     let change = Change::between(request.object, request.old_object);
     if !change.opted_in || (request.user == request.ourselves && !change.template) {
@@ -145,6 +134,9 @@ fn gate(request: &Request<'_>) -> Answer {
             }
             Passage::Refused(message) => return Answer::Deny { message },
             Passage::Native(_) | Passage::Gated => {}
+        }
+        if let Some(reason) = used_bypass(request) {
+            warnings.push(format!("crossfade: {}: \"{reason}\" has let a template pass before and counts no more; if this one is to pass too, give another reason", annotations::BYPASS));
         }
         if change.opted_out {
             put_annotations_back(request, &mut operations);
@@ -207,92 +199,6 @@ fn backstop(request: &Request<'_>) -> Answer {
         };
     }
     allow
-}
-
-/// Native passage exists only at the gate: never for a rejected template or a release under way.
-fn passage(request: &Request<'_>) -> Passage {
-    if !matches!(request.live.phase, None | Some(Phase::Idle)) || paused(request.old_object) {
-        return Passage::Gated;
-    }
-    let bypass = annotation(request.object, annotations::BYPASS);
-    if let Some(reason) = bypass
-        && !reason.is_empty()
-        && annotation(request.old_object, annotations::BYPASS) != Some(reason)
-    {
-        return Passage::Native(format!("{}: {reason}", annotations::BYPASS));
-    }
-    let replicas = request
-        .object
-        .pointer("/spec/replicas")
-        .and_then(Value::as_u64)
-        .unwrap_or(1);
-    if replicas == 0 {
-        return Passage::Native("spec.replicas is 0, nothing serves".to_owned());
-    }
-    let status = request.old_object.get("status");
-    let number = |field: &str| {
-        status
-            .and_then(|status| status.get(field))
-            .and_then(Value::as_u64)
-            .unwrap_or(0)
-    };
-    if number("availableReplicas") == 0 {
-        let since = condition_time(request.old_object, "Available", "lastTransitionTime");
-        if since.is_none_or(|since| older(since, request.now)) {
-            return Passage::Native("no pod has been available for 60 s".to_owned());
-        }
-    }
-    let active = request
-        .live
-        .replica_sets
-        .iter()
-        .filter(|set| {
-            let size = |pointer: &str| set.pointer(pointer).and_then(Value::as_u64).unwrap_or(0);
-            size("/spec/replicas") > 0 || size("/status/replicas") > 0
-        })
-        .count();
-    if active > 1 {
-        let moved = condition_time(request.old_object, "Progressing", "lastUpdateTime");
-        return if moved.is_some_and(|moved| older(moved, request.now)) {
-            Passage::Native("an earlier native rollout has made no progress for 60 s".to_owned())
-        } else {
-            Passage::Refused(
-                "crossfade: an earlier native rollout of this Deployment is still moving; try again when kubectl rollout status says it is done, or after 60 s without progress".to_owned(),
-            )
-        };
-    }
-    Passage::Gated
-}
-
-/// Why somebody else may not unpause, if so.
-fn refuse_unpause(request: &Request<'_>) -> Option<String> {
-    match request.live.phase {
-        None | Some(Phase::Idle | Phase::RolledBack) => {}
-        Some(phase) => {
-            return Some(format!(
-                "a release is in phase {}; use crossfade promote or crossfade abort",
-                phase.as_str()
-            ));
-        }
-    }
-    let template = request
-        .object
-        .pointer("/spec/template")
-        .unwrap_or(&Value::Null);
-    let active: Vec<&Value> = request
-        .live
-        .replica_sets
-        .iter()
-        .filter(|set| {
-            let size = |pointer: &str| set.pointer(pointer).and_then(Value::as_u64).unwrap_or(0);
-            size("/spec/replicas") > 0 || size("/status/replicas") > 0
-        })
-        .collect();
-    match active.as_slice() {
-        [only] if same_template(only.pointer("/spec/template").unwrap_or(&Value::Null), template) => None,
-        [] if request.live.phase != Some(Phase::RolledBack) => None,
-        _ => Some("its template is not the one that serves; revert it, or release it with crossfade retry".to_owned()),
-    }
 }
 
 fn refuse_opt_out(request: &Request<'_>) -> Option<String> {
@@ -402,7 +308,7 @@ fn stamp(request: &Request<'_>) -> Answer {
     }
 }
 
-fn annotation<'a>(object: &'a Value, key: &str) -> Option<&'a str> {
+pub(crate) fn annotation<'a>(object: &'a Value, key: &str) -> Option<&'a str> {
     object.pointer("/metadata/annotations")?.get(key)?.as_str()
 }
 
@@ -411,27 +317,11 @@ fn is_map(object: &Value, pointer: &str) -> bool {
     object.pointer(pointer).is_some_and(Value::is_object)
 }
 
-fn paused(object: &Value) -> bool {
+pub(crate) fn paused(object: &Value) -> bool {
     object
         .pointer("/spec/paused")
         .and_then(Value::as_bool)
         .unwrap_or(false)
-}
-
-fn condition_time(object: &Value, kind: &str, field: &str) -> Option<Timestamp> {
-    object
-        .pointer("/status/conditions")?
-        .as_array()?
-        .iter()
-        .find(|condition| condition.get("type").and_then(Value::as_str) == Some(kind))?
-        .get(field)?
-        .as_str()?
-        .parse()
-        .ok()
-}
-
-fn older(since: Timestamp, now: Timestamp) -> bool {
-    now.as_millisecond().saturating_sub(since.as_millisecond()) >= STUCK
 }
 
 /// A key as a JSON pointer segment (RFC 6901).

@@ -2,7 +2,9 @@
 
 use crossfade_api::{Action, ControlSpec, ControlStatus, Phase, StepState};
 
+use crate::identity::fingerprint;
 use crate::memory::Cause;
+use crate::observed::Workload;
 use crate::step::Pass;
 use crate::validated::PlannedStep;
 
@@ -11,7 +13,7 @@ const CONSUMED: usize = 20;
 
 impl Pass<'_> {
     /// Handles the command in `spec.control` if it is new.
-    pub(crate) fn command(&mut self) {
+    pub(crate) fn command(&mut self, workload: &Workload) {
         let Some(control) = self.seen.rollout.control.clone() else {
             return;
         };
@@ -25,7 +27,7 @@ impl Pass<'_> {
         if self.memory.consumed.contains(&id) {
             return;
         }
-        let (outcome, message) = self.carry_out(&control);
+        let (outcome, message) = self.carry_out(workload, &control);
         let by = control
             .author
             .as_ref()
@@ -50,8 +52,11 @@ impl Pass<'_> {
         self.memory.consumed.truncate(CONSUMED);
     }
 
-    fn carry_out(&mut self, control: &ControlSpec) -> (&'static str, String) {
+    fn carry_out(&mut self, workload: &Workload, control: &ControlSpec) -> (&'static str, String) {
         let phase = self.memory.phase;
+        if control.action == Action::Retry {
+            return self.retry(workload, control);
+        }
         let Some(release) = self.memory.release.as_mut() else {
             return (
                 "refused",
@@ -157,19 +162,47 @@ impl Pass<'_> {
                     ("refused", "it is not paused".to_owned())
                 }
             }
-            Action::Retry if phase == Phase::RolledBack => {
-                let fingerprint = release.fingerprint.clone();
-                self.memory.rejected.retain(|rejected| rejected.fingerprint != fingerprint);
-                ("done", "the template is released again".to_owned())
-            }
-            Action::Retry => ("refused", "there is nothing to retry; retry releases a template again after it was taken back".to_owned()),
             Action::Undo => (
                 "refused",
                 "undo is not carried out by this version; push the earlier template instead".to_owned(),
             ),
-            Action::Abort | Action::Promote | Action::Pause | Action::Resume => {
+            Action::Abort | Action::Promote | Action::Pause | Action::Resume | Action::Retry => {
                 ("refused", format!("the release is in phase {}; {} has no meaning there", phase.as_str(), control.action.as_str()))
             }
         }
+    }
+    /// Frees the template that is held, whichever release it was taken back in.
+    fn retry(&mut self, workload: &Workload, control: &ControlSpec) -> (&'static str, String) {
+        let print = fingerprint(&workload.template);
+        let held = self
+            .memory
+            .rejected
+            .iter()
+            .position(|rejected| rejected.fingerprint == print);
+        let Some(index) = held.filter(|_| self.memory.phase == Phase::RolledBack) else {
+            return (
+                "refused",
+                "there is nothing to retry; retry releases a template again after it was taken back"
+                    .to_owned(),
+            );
+        };
+        let known = self
+            .memory
+            .rejected
+            .get(index)
+            .map(|rejected| rejected.entry.candidate.clone())
+            .unwrap_or_default();
+        if let Some(meant) = &control.candidate
+            && *meant != known
+        {
+            return (
+                "superseded",
+                format!(
+                    "it was meant for candidate {meant}; the template that is held was taken back as {known}"
+                ),
+            );
+        }
+        self.memory.rejected.remove(index);
+        ("done", "the template is released again".to_owned())
     }
 }

@@ -11,6 +11,7 @@ pub mod effect;
 pub mod identity;
 pub mod memory;
 pub mod observed;
+mod passage;
 mod phase;
 pub mod report;
 pub mod safety;

@@ -45,6 +45,9 @@ pub struct Memory {
     /// managedFields of each Service before our first write, by name.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub originals: BTreeMap<String, Original>,
+    /// The newest template, if it came beside a bypass.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pushed: Option<Pushed>,
     /// Why nothing goes on in Idle although a template is gated.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub refused: Option<String>,
@@ -59,6 +62,18 @@ pub struct Memory {
 pub struct Original {
     pub uid: String,
     pub managed_fields: Value,
+}
+
+/// A template and the bypass that stood beside it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Pushed {
+    pub fingerprint: String,
+    /// Value of the annotation.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bypass: Option<String>,
+    /// It came in the write of the template, for the first time, and has not let it pass yet.
+    pub passes: bool,
 }
 
 impl Memory {

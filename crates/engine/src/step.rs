@@ -1,7 +1,8 @@
 //! One pass: from what was seen and remembered to what to do, what to remember and what to say.
 //!
 //! The order matters and is the same in every phase: a new life first, then requests before
-//! judgement (law 10), then the command, then the phase. What a single phase does stands in
+//! judgement (law 10), then the command, then the phase, then what other releases left behind; at rest
+//! that comes before the phase. What a single phase does stands in
 //! `phase/`; the parts phases share (traffic, pods, verdict) in modules of their own.
 
 use crossfade_api::{Phase, StepState};
@@ -64,10 +65,18 @@ impl<'a> Pass<'a> {
             self.workload_gone();
             return;
         };
+        let first = self.memory.workload_uid.is_empty();
         if self.memory.workload_uid != workload.uid && !self.new_life(workload) {
             return;
         }
-        if !self.give_leftovers_back() {
+        if self.unpin_before_all(workload) {
+            return;
+        }
+        self.note_push(workload, first);
+        self.command(workload);
+        // An abort must not wait for anything that the checks below may find.
+        let at_rest = matches!(self.memory.phase, Phase::Idle | Phase::RolledBack);
+        if at_rest && !self.give_leftovers_back() {
             self.wait(
                 WaitingOn::Observed,
                 "Services to be given back that the release of a deleted Deployment left pinned",
@@ -76,11 +85,6 @@ impl<'a> Pass<'a> {
             );
             return;
         }
-        if self.unpin_before_all(workload) {
-            return;
-        }
-        self.command();
-        // An abort must not wait for anything that the checks below may find.
         match self.memory.phase {
             Phase::Idle => self.idle(workload),
             Phase::Preparing => self.preparing(workload),
@@ -88,6 +92,9 @@ impl<'a> Pass<'a> {
             Phase::HandingOver => self.handing_over(workload),
             Phase::RollingBack => self.rolling_back(workload),
             Phase::RolledBack => self.rolled_back(workload),
+        }
+        if !at_rest && !self.effects.iter().any(Effect::moves_traffic) {
+            self.give_leftovers_back();
         }
     }
 

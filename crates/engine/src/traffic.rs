@@ -35,7 +35,19 @@ impl<'a> Pass<'a> {
                     || service.held
                     || named.as_deref() == Some(&service.name))
                 && service.held_by_other.is_none()
+                // Pinned, it would serve nobody or cut others off. What we hold already stays ours.
+                && (service.refusal.is_none() || service.held)
         })
+    }
+
+    /// A Service in front of the workload that cannot be used: why, and the mend.
+    pub(crate) fn unusable_service(&self) -> Option<String> {
+        let of_workload = |service: &&Service| {
+            !service.deleting && service.selects_workload && service.held_by_other.is_none()
+        };
+        (self.seen.services.iter())
+            .filter(of_workload)
+            .find_map(|service| service.refusal.clone())
     }
 
     /// Where a weight points the Services.

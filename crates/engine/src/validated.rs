@@ -5,8 +5,9 @@
 use std::collections::BTreeMap;
 
 use crossfade_api::{
-    AnalysisSource, AnalysisSpec, ApprovalThen, BlueGreen, Duration, Inconclusive, NoDataThen,
-    PodMetrics, PolicyTraffic, RolloutPolicySpec, RolloutSpec, Step, Strategy, Weight, annotations,
+    AnalysisSource, AnalysisSpec, ApprovalThen, BlueGreen, Canary, Duration, Inconclusive,
+    NoDataThen, PodMetrics, PolicyTraffic, RolloutPolicySpec, RolloutSpec, Step, Strategy, Weight,
+    annotations,
 };
 use serde::{Deserialize, Serialize};
 
@@ -144,7 +145,14 @@ fn from_annotations(
         .get(annotations::STRATEGY)
         .map(|text| text.trim())
     {
-        None | Some("canary") => {}
+        None => {}
+        // Said, it counts: a policy that asks for blue-green is overruled.
+        Some("canary") => {
+            layer.strategy = Some(Strategy {
+                canary: Some(Canary::default()),
+                blue_green: None,
+            })
+        }
         Some("blue-green") => {
             layer.strategy = Some(Strategy {
                 canary: None,
@@ -158,6 +166,18 @@ fn from_annotations(
     }
     if let Some(text) = annotations.get(annotations::STEPS) {
         match annotations::parse_steps(text) {
+            Ok(_)
+                if layer
+                    .strategy
+                    .as_ref()
+                    .is_some_and(|strategy| strategy.blue_green.is_some()) =>
+            {
+                problems.push(format!(
+                    "annotation {}: \"{text}\" says the steps of a canary, and {} says blue-green, which has none; remove one of them",
+                    annotations::STEPS,
+                    annotations::STRATEGY
+                ));
+            }
             Ok(steps) => {
                 let strategy = layer.strategy.get_or_insert_default();
                 strategy.canary.get_or_insert_default().steps = Some(steps);

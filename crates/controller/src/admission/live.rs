@@ -3,7 +3,7 @@
 //! No cache and no retry: whoever asked is waiting, and can ask again. The time limit is the
 //! caller's.
 
-use crossfade_api::Phase;
+use crossfade_engine::Memory;
 use crossfade_engine::admit::Live;
 use http::Request;
 use kube::Client;
@@ -13,13 +13,16 @@ use super::review::Asked;
 use crate::snapshot::label_selector;
 use crate::wire::escape;
 
-/// The phase of the workload's Rollout and the ReplicaSets the workload controls.
+/// What the workload's Rollout says and the ReplicaSets the workload controls.
 pub async fn read(client: &Client, asked: &Asked) -> Result<Live, kube::Error> {
-    let (phase, replica_sets) =
-        futures::try_join!(phase(client, asked), replica_sets(client, asked))?;
+    let (rollout, replica_sets) =
+        futures::try_join!(rollout(client, asked), replica_sets(client, asked))?;
+    let mut rollout = rollout.unwrap_or_default();
     Ok(Live {
-        phase,
+        // A phase that this version does not know counts as none: the planner then refuses to unpause.
+        phase: serde_json::from_value(rollout["status"]["phase"].take()).ok(),
         replica_sets,
+        rejected: rejected(&rollout),
     })
 }
 
@@ -42,26 +45,33 @@ fn is_for(rollout: &Value, workload: &str) -> bool {
     }
 }
 
-async fn phase(client: &Client, asked: &Asked) -> Result<Option<Phase>, kube::Error> {
+async fn rollout(client: &Client, asked: &Asked) -> Result<Option<Value>, kube::Error> {
     let base = format!(
         "/apis/crossfade.dev/v1alpha1/namespaces/{}/rollouts",
         asked.namespace
     );
-    let mut found = get(client, &format!("{base}/{}", asked.name()))
+    let found = get(client, &format!("{base}/{}", asked.name()))
         .await?
         .filter(|rollout| is_for(rollout, asked.name()));
-    if found.is_none() {
-        // A Rollout of another name may name the Deployment.
-        let list = get(client, &base).await?.unwrap_or_default();
-        found = items(list)
-            .into_iter()
-            .find(|rollout| is_for(rollout, asked.name()));
+    if found.is_some() {
+        return Ok(found);
     }
-    // A phase that this version does not know counts as none: the planner then refuses to unpause.
-    Ok(
-        found
-            .and_then(|mut rollout| serde_json::from_value(rollout["status"]["phase"].take()).ok()),
-    )
+    // A Rollout of another name may name the Deployment.
+    let list = get(client, &base).await?.unwrap_or_default();
+    Ok(items(list)
+        .into_iter()
+        .find(|rollout| is_for(rollout, asked.name())))
+}
+
+/// Fingerprints of the templates that its memory keeps as rejected.
+fn rejected(rollout: &Value) -> Vec<String> {
+    let memory: Memory =
+        serde_json::from_value(rollout["status"]["memory"].clone()).unwrap_or_default();
+    memory
+        .rejected
+        .into_iter()
+        .map(|rejected| rejected.fingerprint)
+        .collect()
 }
 
 async fn replica_sets(client: &Client, asked: &Asked) -> Result<Vec<Value>, kube::Error> {

@@ -1,12 +1,13 @@
 //! Idle: nothing to do, until a gated template is found. Also puts right what a lost memory or a
 //! former life left behind.
 
+use crossfade_api::annotations::STRATEGY;
 use crossfade_api::{Phase, StepState};
 
 use crate::effect::Effect;
 use crate::identity::{fingerprint, images, same_template};
 use crate::memory::{Memory, Original, Release, Side};
-use crate::observed::{Owner, Workload};
+use crate::observed::{Owner, Service, Workload};
 use crate::report::WaitingOn;
 use crate::step::Pass;
 use crate::traffic::target;
@@ -48,7 +49,11 @@ impl Pass<'_> {
         }
         if !workload.paused || workload.deleting {
             self.memory.refused = None;
+            self.tell_bypassed(workload);
             self.tell_invalid();
+            return;
+        }
+        if changed && self.let_pass(workload) {
             return;
         }
         if !changed {
@@ -62,6 +67,12 @@ impl Pass<'_> {
             return;
         }
         if workload.strategy_annotation.is_none() {
+            self.wait(
+                WaitingOn::Mend,
+                format!("the Deployment to opt in again ({STRATEGY}): it is paused on a template that never served"),
+                None,
+                "opt in, push the template that serves, or kubectl rollout resume without analysis",
+            );
             return;
         }
         self.start(workload);
@@ -180,9 +191,21 @@ impl Pass<'_> {
                 several.len()
             )),
         }
-        for service in self.services() {
+        let in_front = |service: &&Service| {
+            let named = self.validated.plan.service.as_deref() == Some(&service.name);
+            !service.deleting && (service.selects_workload || named)
+        };
+        for service in self.seen.services.iter().filter(in_front) {
+            if service.held_by_other.is_some() {
+                continue;
+            }
             if let Some(refusal) = &service.refusal {
                 problems.push(format!("Service {}: {refusal}", service.name));
+            } else if service.pinned_to.is_some() && !self.is_ours(service) {
+                problems.push(format!(
+                    "spec.selector of Service {} names pod-template-hash, a label that only Kubernetes sets and that each release changes; remove it from the selector",
+                    service.name
+                ));
             }
         }
         if let Some(wanted) = &self.validated.plan.service

@@ -1,6 +1,7 @@
 //! Preparing: keep stable's template, pin the Services, start the candidate, compare. No weight moves
 //! before the stored template of the parallel Deployment equals the workload's.
 
+use crossfade_api::annotations::BYPASS;
 use crossfade_api::{Phase, StepState};
 
 use crate::effect::{Effect, NewParallel};
@@ -212,9 +213,22 @@ impl Pass<'_> {
                 return true;
             }
             Relation::Another => {
-                self.roll_back(Cause::Superseded, "another template was pushed".to_owned());
+                let text = match self.passes() {
+                    Some(reason) => {
+                        format!("another template was pushed past analysis ({BYPASS}: {reason})")
+                    }
+                    None => "another template was pushed".to_owned(),
+                };
+                self.roll_back(Cause::Superseded, text);
                 return true;
             }
+        }
+        if let Some(refusal) = self.unusable_service() {
+            self.roll_back(
+                Cause::Interrupted,
+                format!("a Service appeared or changed that cannot be used: {refusal}"),
+            );
+            return true;
         }
         if workload.replicas == 0 {
             self.roll_back(

@@ -40,6 +40,7 @@ impl Pass<'_> {
                 "Unpaused",
                 "the Deployment is unpaused; nothing is held back any more".to_owned(),
             );
+            self.tell_bypassed(workload);
             self.memory.release = None;
             self.enter(Phase::Idle);
             self.wake(self.now);
@@ -64,6 +65,9 @@ impl Pass<'_> {
                 None,
                 "then it is at rest",
             );
+            return;
+        }
+        if self.let_pass(workload) {
             return;
         }
         let print = fingerprint(&workload.template);

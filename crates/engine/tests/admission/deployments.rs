@@ -2,6 +2,7 @@
 
 use crossfade_api::Phase;
 use crossfade_engine::admit::{Hook, Live, needs_live};
+use crossfade_engine::identity::fingerprint;
 use serde_json::{Value, json};
 
 use super::*;
@@ -396,4 +397,76 @@ fn a_bypass_counts_in_the_write_that_brings_it() {
         let (stored, _) = applied(ask(Hook::Gate, ANN, &old, &new, &live), &new);
         assert_eq!(stored["spec"]["paused"], json!(true), "{phase:?}");
     }
+}
+
+/// The answer of the gate, which the backstop must share, as what is stored.
+fn stored(old: &Value, new: &Value, live: &Live) -> (bool, String) {
+    let (stored, warnings) = applied(ask(Hook::Gate, ANN, old, new, live), new);
+    assert!(allowed(&ask(Hook::Backstop, ANN, old, &stored, live)));
+    (stored["spec"]["paused"] == json!(true), warnings)
+}
+
+#[test]
+fn where_all_pods_may_be_unavailable_the_condition_says_nothing() {
+    // maxUnavailable is N: Available is True with no pod, and its time is of long ago.
+    let status = json!({"replicas": 1, "conditions": [{"type": "Available", "status": "True", "lastTransitionTime": "2026-01-01T09:00:00Z"}]});
+    let flaps = with(web("app:1"), "/status", status);
+    let (gated, _) = stored(&flaps, &web("app:2"), &idle());
+    assert!(gated, "a readiness that flaps is no outage");
+}
+
+#[test]
+fn a_rejected_template_never_passes_natively() {
+    let down = with(web("app:1"), "/status", json!({"replicas": 4}));
+    let rejected = Live {
+        rejected: vec![fingerprint(&template("app:2"))],
+        ..idle()
+    };
+    assert!(stored(&down, &web("app:2"), &rejected).0);
+    assert!(
+        !stored(&down, &web("app:3"), &rejected).0,
+        "another one does"
+    );
+    let past = with(
+        web("app:2"),
+        "/metadata/annotations/crossfade.dev~1bypass",
+        json!("INC-1: known"),
+    );
+    assert!(!stored(&down, &past, &rejected).0, "a bypass is a word");
+}
+
+#[test]
+fn a_bypass_that_comes_back_from_a_replica_set_counts_no_more() {
+    let past = |image: &str, reason: &str| {
+        with(
+            web(image),
+            "/metadata/annotations/crossfade.dev~1bypass",
+            json!(reason),
+        )
+    };
+    let mut used = set("app:0", 0);
+    used["metadata"] = json!({"annotations": {"crossfade.dev/bypass": "INC-1"}});
+    let live = live(Some(Phase::Idle), &[set("app:1", 4), used]);
+    // kubectl rollout undo, or a chart that keeps the value.
+    let (gated, warnings) = stored(&web("app:1"), &past("app:0", "INC-1"), &live);
+    assert!(
+        gated && warnings.contains("give another reason"),
+        "{warnings}"
+    );
+    assert!(!stored(&web("app:1"), &past("app:2", "INC-2"), &live).0);
+}
+
+#[test]
+fn a_native_rollout_that_was_paused_may_go_on() {
+    let live = live(Some(Phase::Idle), &[set("app:1", 3), set("app:2", 1)]);
+    for hook in [Hook::Gate, Hook::Backstop] {
+        let resumed = ask(hook, ANN, &paused(web("app:2")), &web("app:2"), &live);
+        assert!(allowed(&resumed), "{resumed:?}");
+    }
+    let (kept, warnings) = stored(&paused(web("app:3")), &web("app:3"), &live);
+    assert!(kept, "its template serves nowhere");
+    assert!(
+        warnings.contains("push the template of that one again"),
+        "{warnings}"
+    );
 }

@@ -44,6 +44,7 @@ pub(crate) fn live(phase: Option<Phase>, sets: &[Value]) -> Live {
     Live {
         phase,
         replica_sets: sets.to_vec(),
+        rejected: Vec::new(),
     }
 }
 

@@ -160,6 +160,11 @@ impl World {
                 self.sets[new].rv = rv;
             }
             dep.revision = self.sets[new].revision;
+            if dep.bypass.is_some() && self.sets[new].bypass != dep.bypass {
+                let rv = self.rv();
+                self.sets[new].bypass.clone_from(&dep.bypass);
+                self.sets[new].rv = rv;
+            }
         }
         if dep.paused {
             self.scale(dep, &own, new);
@@ -301,6 +306,7 @@ impl World {
             status_replicas: 0,
             available: 0,
             template,
+            bypass: dep.bypass.clone(),
             revision: 0,
             desired: dep.replicas,
             maximum: dep.replicas + dep.surge,
@@ -431,10 +437,12 @@ impl World {
                 self.moves += 1;
                 service.pending = Some((now + self.lag, wanted));
             }
+            // One that cannot be held serves pods as any rollout would have it.
+            let open = service.refusal.is_some() && service.held.is_none();
             for pod in self
                 .pods
                 .iter_mut()
-                .filter(|pod| service.endpoints.contains(&pod.uid))
+                .filter(|pod| !open && service.endpoints.contains(&pod.uid))
             {
                 pod.last_served = Some(now);
             }

@@ -247,7 +247,9 @@ pub fn effect(
                 .iter()
                 .filter(|set| set.own == own && same(&set.template, template))
                 .min_by_key(|set| (set.created, set.name.clone()));
-            if oldest.is_none_or(|set| set.replicas != web.replicas) {
+            let passes =
+                web.bypass.is_some() && world.sets.iter().all(|set| set.bypass != web.bypass);
+            if !passes && oldest.is_none_or(|set| set.replicas != web.replicas) {
                 return Err(
                     "unpausing would replace pods: the oldest match is not the one that serves"
                         .to_owned(),

@@ -123,6 +123,10 @@ scenarios! {
     approval_timeout_abort
     approval_timeout_advance
     bad_errors_then_fixed
+    bypass_in_handingover
+    bypass_in_step
+    bypass_in_warm
+    bypass_when_rolled_back
     candidate_deleted_in_handover
     crash_loop
     crash_while_serving
@@ -169,11 +173,13 @@ scenarios! {
     refused_blue_green
     refused_foreign_service
     refused_no_port
+    refused_own_hash
     refused_paused_in_manifest
     refused_recreate
     refused_two_active
     rejected_is_held
     retry
+    retry_older_rejected
     scale_in_steps
     scale_to_zero
     scale_to_zero_handover
@@ -181,6 +187,7 @@ scenarios! {
     service_appears_in_step
     service_appears_scaling
     service_rewritten_by_git
+    service_shared_appears
     short_once_in_warm
     short_three_times
     shrink_in_handover

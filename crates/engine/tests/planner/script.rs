@@ -88,6 +88,13 @@ fn command(run: &mut Run, line: &str, words: &[&str], strict: bool) {
             return;
         }
         ["push", image] => run.world.push(template(image)),
+        ["push-past", image, reason @ ..] => {
+            run.world.web().bypass = Some(reason.join(" "));
+            run.world.push(template(image));
+        }
+        ["annotate-bypass", reason @ ..] => {
+            run.world.edit(|web| web.bypass = Some(reason.join(" ")));
+        }
         ["push-raw", image] => run.world.push(raw(image)),
         ["command", rest @ ..] => control(run, rest),
         ["scale", number] => run.world.edit(|web| web.replicas = parse(number)),
@@ -134,6 +141,11 @@ fn command(run: &mut Run, line: &str, words: &[&str], strict: bool) {
         ["quota", number] => run.world.quota = Some(parse(number)),
         ["fence", time] => run.world.fence = Some(run.world.now + length(time)),
         ["service-appears", name] => run.world.add_service(name),
+        ["service-appears", name, "foreign"] => {
+            run.world.add_service(name);
+            let service = run.world.services.last_mut().expect("the one just made");
+            service.refusal = Some("it also selects pods of others (db-0)".to_owned());
+        }
         ["service-goes", name] => run.world.services.retain(|service| service.name != *name),
         ["service-rewritten", name] => {
             let rv = run.world.rv();
@@ -145,6 +157,16 @@ fn command(run: &mut Run, line: &str, words: &[&str], strict: bool) {
                 .expect("a Service of that name");
             (service.hash, service.held, service.rv) = (None, None, rv);
             service.fields = json!([{"manager": "argocd", "operation": "Apply", "fieldsV1": {"f:spec": {"f:selector": {}}}}]);
+        }
+        ["service-pinned-by-hand", name] => {
+            let rv = run.world.rv();
+            let service = run
+                .world
+                .services
+                .iter_mut()
+                .find(|service| service.name == *name)
+                .expect("a Service of that name");
+            (service.hash, service.rv) = (Some("abc".to_owned()), rv);
         }
         ["service-foreign", name] => {
             let service = run

@@ -130,6 +130,7 @@ impl World {
             template: set.template.clone(),
             revision: set.revision,
             has_annotations: true,
+            bypass: set.bypass.clone(),
             replica_failure: set.failure.clone(),
         }
     }
@@ -160,7 +161,7 @@ fn workload(dep: &Dep) -> Workload {
         status_updated: 0,
         available: true,
         claimed_by: None,
-        bypass: None,
+        bypass: dep.bypass.clone(),
     }
 }
 

@@ -158,6 +158,7 @@ impl World {
             paused: false,
             template: template(image),
             strategy_annotation: Some("canary".to_owned()),
+            bypass: None,
             rolling_update: true,
             paused_by_manifest: None,
             surge: 1,

@@ -1,0 +1,114 @@
+//! Templates that somebody lets pass without analysis: `crossfade.dev/bypass` changed in the same write.
+//! At the gate admission lets them pass; one that came in mid-release, or while another was held, is
+//! stored paused, and once the release is out of the way the Deployment is unpaused with it.
+
+use crossfade_api::HistoryEntry;
+use crossfade_api::annotations::BYPASS;
+
+use crate::effect::Effect;
+use crate::identity::{fingerprint, images, same_template};
+use crate::memory::{KEPT_ENTRIES, Pushed};
+use crate::observed::Workload;
+use crate::report::WaitingOn;
+use crate::step::Pass;
+use crate::traffic::target;
+
+impl Pass<'_> {
+    /// Remembers whether the newest template came with a bypass. One that was there before means nothing,
+    /// nor does one that a ReplicaSet carries: it has let that one pass, and `kubectl rollout undo` or a
+    /// sync from Git brings it back without anybody's word.
+    pub(crate) fn note_push(&mut self, workload: &Workload, first: bool) {
+        let bypass = workload
+            .bypass
+            .as_deref()
+            .filter(|reason| !reason.is_empty());
+        let known = self.memory.pushed.as_ref();
+        if known.is_none() && bypass.is_none() {
+            return;
+        }
+        // Unpaused, admission has let it pass; then its own ReplicaSet carries it already.
+        let used = |reason: &str| {
+            let mut sets = self.seen.replica_sets.iter();
+            workload.paused && sets.any(|set| set.bypass.as_deref() == Some(reason))
+        };
+        let print = fingerprint(&workload.template);
+        let before = known.and_then(|pushed| pushed.bypass.as_deref());
+        let same = match known {
+            Some(pushed) => pushed.fingerprint == print,
+            None => self.is_known(workload, &print),
+        };
+        let passes = if same {
+            known.is_some_and(|pushed| pushed.passes) && bypass == before
+        } else {
+            !first && bypass.is_some_and(|reason| before != Some(reason) && !used(reason))
+        };
+        self.memory.pushed = Some(Pushed {
+            fingerprint: print,
+            bypass: bypass.map(str::to_owned),
+            passes,
+        })
+        .filter(|pushed| pushed.bypass.is_some());
+    }
+
+    /// Whether the template was there before: it is the release's, or the one that serves.
+    fn is_known(&self, workload: &Workload, print: &str) -> bool {
+        let release = self.memory.release.as_ref();
+        let active = self.active_sets();
+        release.is_some_and(|release| release.fingerprint == print)
+            || matches!(active.as_slice(), [only] if same_template(&only.template, &workload.template))
+    }
+
+    /// The reason given for letting the template pass, if it is to.
+    pub(crate) fn passes(&self) -> Option<String> {
+        let pushed = self.memory.pushed.as_ref()?;
+        pushed.bypass.clone().filter(|_| pushed.passes)
+    }
+
+    /// Unpauses the Deployment on a template that is to pass. Returns whether it is.
+    pub(crate) fn let_pass(&mut self, workload: &Workload) -> bool {
+        let Some(reason) = self.passes() else {
+            return false;
+        };
+        self.emit(Effect::Unpause {
+            target: target(&workload.name, &workload.uid, &workload.resource_version),
+            template: workload.template.clone(),
+        });
+        self.wait(
+            WaitingOn::Observed,
+            format!("the Deployment to be unpaused: {BYPASS}: {reason}"),
+            None,
+            "then its own rollout goes on, without analysis",
+        );
+        true
+    }
+
+    /// Puts on record that a template passed.
+    pub(crate) fn tell_bypassed(&mut self, workload: &Workload) {
+        let Some(reason) = self.passes() else {
+            return;
+        };
+        if let Some(pushed) = self.memory.pushed.as_mut() {
+            pushed.passes = false;
+        }
+        let images = images(&workload.template);
+        self.event(
+            true,
+            "Bypassed",
+            format!(
+                "{} passed without analysis: {BYPASS}: {reason}",
+                images.join(", ")
+            ),
+        );
+        self.memory.history.insert(
+            0,
+            HistoryEntry {
+                images,
+                outcome: "bypassed".to_owned(),
+                reason,
+                ended_at: Some(self.now),
+                ..HistoryEntry::default()
+            },
+        );
+        self.memory.history.truncate(KEPT_ENTRIES);
+    }
+}
