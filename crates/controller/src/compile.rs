@@ -3,10 +3,11 @@
 
 use crossfade_api::FIELD_MANAGER;
 use crossfade_api::annotations::{
-    CANDIDATE, DESIRED_REPLICAS, MAX_REPLICAS, ORIGINALS, REVISION, ROLLOUT_UID, WORKLOAD_UID,
+    CANDIDATE, DESIRED_REPLICAS, MAX_REPLICAS, ORIGINALS, POD_TEMPLATE_HASH, REVISION, ROLLOUT_UID,
+    WORKLOAD_UID,
 };
 use crossfade_engine::Effect;
-use crossfade_engine::effect::{NewParallel, ServiceWrite, SplitTo, Target};
+use crossfade_engine::effect::{NewParallel, NewReplicaSet, ServiceWrite, SplitTo, Target};
 use crossfade_traffic_switching::managed_fields;
 use crossfade_traffic_switching::service::{Point, merge_patch, unmark_patch, unpin_patch};
 use http::Method;
@@ -100,6 +101,11 @@ pub fn compile(effect: &Effect, names: &Names) -> Vec<WireRequest> {
             "Orphan",
             "delete the parallel Deployment, keeping what it owns",
         )],
+        Effect::CreateReplicaSet(new) => vec![create(
+            path::replica_sets(namespace, ""),
+            replica_set(new, names),
+            "make stable's ReplicaSet again",
+        )],
         Effect::DeleteReplicaSet { target } => vec![delete(
             path::replica_sets(namespace, &target.name),
             target,
@@ -154,7 +160,7 @@ pub fn compile(effect: &Effect, names: &Names) -> Vec<WireRequest> {
             path::replica_sets(namespace, &target.name),
             target,
             json!({ "replicas": to }),
-            "scale a parked ReplicaSet",
+            "scale a ReplicaSet",
         )],
         Effect::Return {
             target,
@@ -197,7 +203,8 @@ pub const fn kind_of(effect: &Effect) -> &'static str {
         | Effect::DeleteParallel { .. }
         | Effect::OrphanParallel { .. }
         | Effect::Unpause { .. } => "Deployment",
-        Effect::DeleteReplicaSet { .. }
+        Effect::CreateReplicaSet(_)
+        | Effect::DeleteReplicaSet { .. }
         | Effect::Park { .. }
         | Effect::Transfer { .. }
         | Effect::ScaleReplicaSet { .. }
@@ -270,6 +277,38 @@ fn give_back(write: &ServiceWrite, names: &Names) -> Vec<WireRequest> {
     }
     requests.push(last);
     requests
+}
+
+fn replica_set(new: &NewReplicaSet, names: &Names) -> Value {
+    let mut selector = new.selector.clone();
+    if let Some(map) = selector.as_object_mut() {
+        let labels = map.entry("matchLabels").or_insert_with(|| json!({}));
+        if let Some(labels) = labels.as_object_mut() {
+            labels.insert(POD_TEMPLATE_HASH.to_owned(), json!(new.hash));
+        }
+    }
+    // As the Deployment controller makes its own: labels of the pods, sizes and revision as notes.
+    json!({
+        "apiVersion": "apps/v1",
+        "kind": "ReplicaSet",
+        "metadata": {
+            "name": new.name,
+            "namespace": names.namespace,
+            "labels": new.template.pointer("/metadata/labels"),
+            "annotations": {
+                DESIRED_REPLICAS: new.replicas.to_string(),
+                MAX_REPLICAS: new.maximum.to_string(),
+                REVISION: new.revision.to_string(),
+            },
+            "ownerReferences": [workload_owner(names)],
+        },
+        "spec": {
+            "replicas": new.replicas,
+            "minReadySeconds": new.min_ready_seconds,
+            "selector": selector,
+            "template": new.template,
+        },
+    })
 }
 
 fn parallel(new: &NewParallel, names: &Names) -> Value {

@@ -384,3 +384,53 @@ fn managed_fields_are_put_back_at_the_version_that_was_seen() {
         json!({ "op": "test", "path": "/metadata/resourceVersion", "value": "7" })
     );
 }
+
+#[test]
+fn stable_is_made_again_as_the_deployment_controller_would_make_it() {
+    let mut template = template();
+    template["metadata"]["labels"]["pod-template-hash"] = json!("abc");
+    let (method, path, _, body) = only(&Effect::CreateReplicaSet(Box::new(NewReplicaSet {
+        name: "web-abc".to_owned(),
+        hash: "abc".to_owned(),
+        replicas: 4,
+        maximum: 5,
+        min_ready_seconds: 3,
+        revision: 7,
+        selector: json!({ "matchExpressions": [{ "key": "app", "operator": "In", "values": ["web"] }] }),
+        template: template.clone(),
+    })));
+    assert_eq!(
+        (method.as_str(), path.as_str()),
+        (
+            "POST",
+            "/apis/apps/v1/namespaces/shop/replicasets?fieldManager=crossfade"
+        )
+    );
+    assert_eq!(
+        body,
+        json!({
+            "apiVersion": "apps/v1",
+            "kind": "ReplicaSet",
+            "metadata": {
+                "name": "web-abc",
+                "namespace": "shop",
+                "labels": { "app": "web", "pod-template-hash": "abc" },
+                "annotations": {
+                    "deployment.kubernetes.io/desired-replicas": "4",
+                    "deployment.kubernetes.io/max-replicas": "5",
+                    "deployment.kubernetes.io/revision": "7",
+                },
+                "ownerReferences": [{ "apiVersion": "apps/v1", "kind": "Deployment", "name": "web", "uid": "w1", "controller": true, "blockOwnerDeletion": true }],
+            },
+            "spec": {
+                "replicas": 4,
+                "minReadySeconds": 3,
+                "selector": {
+                    "matchExpressions": [{ "key": "app", "operator": "In", "values": ["web"] }],
+                    "matchLabels": { "pod-template-hash": "abc" },
+                },
+                "template": template,
+            },
+        })
+    );
+}

@@ -51,6 +51,8 @@ pub enum Effect {
     DeleteParallel { target: Target },
     /// Delete the parallel Deployment; what it owns stays.
     OrphanParallel { target: Target },
+    /// Make stable's ReplicaSet again, the workload its controller.
+    CreateReplicaSet(Box<NewReplicaSet>),
     /// Delete an empty ReplicaSet whose template equals the candidate's: the oldest match would win.
     DeleteReplicaSet { target: Target },
     /// Make our Rollout the controller of a ReplicaSet of the workload.
@@ -64,7 +66,7 @@ pub enum Effect {
         maximum: u32,
         revision: u64,
     },
-    /// Give a parked ReplicaSet another size.
+    /// Give a ReplicaSet that is parked, or stable's, another size.
     ScaleReplicaSet { target: Target, from: u32, to: u32 },
     /// Drop our ownership of a parked ReplicaSet; the workload takes it back as history.
     Return { target: Target, owner_index: usize },
@@ -115,6 +117,24 @@ pub struct NewParallel {
     pub originals: Value,
 }
 
+/// A ReplicaSet to be created under the workload.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct NewReplicaSet {
+    pub name: String,
+    /// Label `pod-template-hash`, in its selector too.
+    pub hash: String,
+    pub replicas: u32,
+    /// Most pods of the workload, surge included, as the Deployment controller notes it.
+    pub maximum: u32,
+    pub min_ready_seconds: u32,
+    pub revision: u64,
+    /// The workload's selector.
+    pub selector: Value,
+    /// With its `pod-template-hash`.
+    pub template: Value,
+}
+
 impl Effect {
     /// Whether the effect takes something away that a late write of ours may still need: it waits
     /// for the fence. Moving traffic to stable never does.
@@ -140,6 +160,7 @@ impl Effect {
             Self::RestoreManagedFields { .. }
             | Self::KeepTemplate { .. }
             | Self::CreateParallel(_)
+            | Self::CreateReplicaSet(_)
             | Self::PauseParallel { .. } => false,
         }
     }
@@ -160,6 +181,7 @@ impl Effect {
             Self::KeepTemplate { .. } => "KeepTemplate",
             Self::DropKeptTemplate { .. } => "DropKeptTemplate",
             Self::CreateParallel(_) => "CreateParallel",
+            Self::CreateReplicaSet(_) => "CreateReplicaSet",
             Self::ScaleParallel { .. } => "ScaleParallel",
             Self::PauseParallel { .. } => "PauseParallel",
             Self::DeleteParallel { .. } => "DeleteParallel",

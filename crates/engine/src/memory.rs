@@ -119,6 +119,13 @@ pub struct Release {
     pub started_at: Option<Timestamp>,
     /// What served before.
     pub stable: Side,
+    /// uids of ReplicaSets that were stable's and were deleted by somebody.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub lost_stable: Vec<String>,
+    /// The workload had a size of 0 since the release began.
+    pub emptied: bool,
+    /// The workload was unpaused by somebody since the release began.
+    pub unpaused: bool,
     /// The candidate's ReplicaSet, once it was seen.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub set: Option<Side>,

@@ -65,11 +65,9 @@ impl<'a> Pass<'a> {
     /// while it was there.
     pub(crate) fn candidate_left(&self) -> bool {
         let known = |uid: &str| self.seen.replica_sets.iter().any(|set| set.uid == uid);
-        let stable = self
-            .memory
-            .release
-            .as_ref()
-            .map(|release| release.stable.uid.as_str());
+        let release = self.memory.release.as_ref();
+        let stable = release.map(|release| release.stable.uid.as_str());
+        let lost = release.map_or(&[][..], |release| &release.lost_stable);
         !self.seen.parallels.is_empty()
             || self.candidate_pods().any(|pod| !pod.deleting)
             || self
@@ -80,6 +78,7 @@ impl<'a> Pass<'a> {
             || self.seen.pods.iter().any(|pod| {
                 !pod.deleting
                     && Some(pod.replica_set.as_str()) != stable
+                    && !lost.contains(&pod.replica_set)
                     && !known(&pod.replica_set)
             })
     }

@@ -69,6 +69,11 @@ impl<'a> Pass<'a> {
         if self.memory.workload_uid != workload.uid && !self.new_life(workload) {
             return;
         }
+        if !workload.paused
+            && let Some(release) = self.memory.release.as_mut()
+        {
+            release.unpaused = true;
+        }
         if self.unpin_before_all(workload) {
             return;
         }
@@ -83,6 +88,9 @@ impl<'a> Pass<'a> {
                 None,
                 "then this one is looked at",
             );
+            return;
+        }
+        if self.rescue(workload) {
             return;
         }
         match self.memory.phase {

@@ -331,6 +331,15 @@ impl<'a> Pass<'a> {
         })
     }
 
+    /// A Service that appears in mid-release may name a pod of the candidate before it is pinned: then its
+    /// end needs a drain.
+    pub(crate) fn note_served(&mut self) {
+        let served = self.candidate_in_endpoints();
+        if let Some(release) = self.memory.release.as_mut() {
+            release.weighted |= served;
+        }
+    }
+
     /// The candidate's share as it is written now.
     pub(crate) fn written_weight(&self) -> Weight {
         let Some(release) = self.memory.release.as_ref() else {

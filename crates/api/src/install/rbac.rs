@@ -12,8 +12,9 @@ fn workload_rules() -> Value {
     json!([
         { "apiGroups": ["apps"], "resources": ["deployments"],
           "verbs": ["get", "list", "watch", "create", "patch", "delete"] },
+        // Stable's is made again if somebody deletes it in mid-release.
         { "apiGroups": ["apps"], "resources": ["replicasets"],
-          "verbs": ["get", "list", "watch", "patch", "delete"] },
+          "verbs": ["get", "list", "watch", "create", "patch", "delete"] },
         // Owner references that block deletion need this right on the owner where the cluster
         // enforces permissions on owner references.
         { "apiGroups": ["apps"], "resources": ["deployments/finalizers", "replicasets/finalizers"],

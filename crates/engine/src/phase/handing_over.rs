@@ -115,6 +115,29 @@ impl Pass<'_> {
         }
     }
 
+    /// The warm stay is longer than the drain. Only a Service that came after it, and was open until it
+    /// was seen, may have requests under way to pods of stable.
+    fn drained_from_stable(&mut self) -> bool {
+        let now = self.now;
+        let Some(release) = self.memory.release.as_mut() else {
+            return true;
+        };
+        if release.stay_since.is_some() {
+            return true;
+        }
+        let length = release.plan.settle_floor.saturating_add(release.plan.drain);
+        let since = *release.agreed_since.get_or_insert(now);
+        if self.elapsed(since, length) {
+            return true;
+        }
+        self.stage(
+            "open requests to stable of a Service that appeared late",
+            "it goes on",
+        );
+        self.wake(after(since, length));
+        false
+    }
+
     /// Up to and including the transfer.
     fn take_over(&mut self, workload: &Workload, candidate: &ReplicaSet) {
         let Some(release) = self.memory.release.clone() else {
@@ -137,11 +160,17 @@ impl Pass<'_> {
         }
         if !parked && let Some(split) = self.split_for(Weight::FULL) {
             if !self.write_split(split.clone()) {
+                if let Some(release) = self.memory.release.as_mut() {
+                    (release.stay_since, release.agreed_since) = (None, None);
+                }
                 self.stage("every Service to point at the candidate", "it goes on");
                 return;
             }
             if let Settled::NotYet(why) = self.settled(&split) {
                 self.stage(why, "it goes on");
+                return;
+            }
+            if !self.drained_from_stable() {
                 return;
             }
         }

@@ -6,6 +6,7 @@ mod handing_over;
 mod idle;
 mod preparing;
 mod progressing;
+mod rescue;
 mod rolled_back;
 mod rolling_back;
 mod stay;

@@ -22,6 +22,7 @@ impl Pass<'_> {
         }
         self.remember_candidate_set();
         self.remember_originals();
+        self.note_served();
         self.fold_ticks();
         // Who promotes in full has taken the verdict upon himself; broken pods still end it.
         let full = self

@@ -6,7 +6,7 @@
 use crossfade_api::{Duration, HistoryEntry, Phase, RejectedEntry};
 
 use crate::effect::{Effect, SplitTo};
-use crate::memory::{Cause, KEPT_ENTRIES, Rejected};
+use crate::memory::{Cause, KEPT_ENTRIES, Rejected, Release};
 use crate::observed::Workload;
 use crate::report::WaitingOn;
 use crate::sides::count;
@@ -76,12 +76,9 @@ impl Pass<'_> {
             );
             return;
         }
-        // A Service that appeared in mid-release may have named a pod before it was pinned.
-        let served = release.weighted || self.candidate_in_endpoints();
-        if let Some(release) = self.memory.release.as_mut() {
-            release.weighted = served;
-        }
-        if served && !self.drained(&split) {
+        self.note_served();
+        let served = |release: &Release| release.weighted;
+        if self.memory.release.as_ref().is_some_and(served) && !self.drained(&split) {
             return;
         }
         if !self.candidate_removed() {

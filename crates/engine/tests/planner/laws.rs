@@ -207,6 +207,7 @@ pub fn effect(
             let pods = of_set(world, &target.uid);
             if web.is_some()
                 && paused(world)
+                && !lawless
                 && let Some(pod) = busy(world, pods, drain)
             {
                 return Err(format!(
@@ -227,11 +228,12 @@ pub fn effect(
             let active = own
                 .iter()
                 .any(|set| set.uid == target.uid && set.replicas > 0);
+            // Without another with pods the paused Deployment starts one of the empty ones.
+            let others = || own.iter().filter(|set| set.uid != target.uid);
             if active
                 && web.paused
-                && own
-                    .iter()
-                    .any(|set| set.uid != target.uid && set.replicas == 0)
+                && others().all(|set| set.replicas == 0)
+                && others().next().is_some()
             {
                 return Err("the active ReplicaSet is parked before its history".to_owned());
             }

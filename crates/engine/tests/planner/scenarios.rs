@@ -184,17 +184,24 @@ scenarios! {
     scale_to_zero
     scale_to_zero_handover
     scale_to_zero_warm
+    service_appears_at_the_hand_over
     service_appears_in_step
+    service_appears_paused_then_push
     service_appears_scaling
     service_rewritten_by_git
     service_shared_appears
     short_once_in_warm
     short_three_times
     shrink_in_handover
+    stable_gone_rolled_back
+    stable_gone_step
+    stable_gone_step_with_history
+    stable_gone_warm_then_abort
     stable_short
     two_services
     unpaused_between_park_and_transfer
     unpaused_by_somebody
     unpaused_in_handover
     unpaused_in_warm
+    zero_and_back_without_history
 }

@@ -233,6 +233,20 @@ fn command(run: &mut Run, line: &str, words: &[&str], strict: bool) {
             stage(run, effect, strict);
             return;
         }
+        ["history-limit", number] => run.world.edit(|web| web.history_limit = parse(number)),
+        ["delete-stable"] => {
+            run.lawless = true;
+            let release = run.memory.release.clone().unwrap_or_default();
+            for pod in run.stable_pods() {
+                run.excuse(&pod.uid);
+            }
+            run.world
+                .sets
+                .retain(|known| known.uid != release.stable.uid);
+            run.world
+                .doomed
+                .push((run.world.now + 1000, release.stable.uid));
+        }
         ["delete-candidate"] => {
             let set = run
                 .memory

@@ -134,6 +134,12 @@ impl Run {
                 template,
                 ..
             } => format!("{name} {kept} ({})", image(template)),
+            Effect::CreateReplicaSet(new) => format!(
+                "{name} {} x{} ({})",
+                new.name,
+                new.replicas,
+                image(&new.template)
+            ),
             Effect::CreateParallel(new) => format!(
                 "{name} {} x{} ({})",
                 new.name,

@@ -378,6 +378,33 @@ impl World {
                     Answer::Conflict
                 }
             }
+            Effect::CreateReplicaSet(new) => {
+                if self.sets.iter().any(|set| set.name == new.name) {
+                    return Answer::Done;
+                }
+                let (uid, rv) = (self.id("set"), self.rv());
+                let own = Own::Deployment(self.web().uid.clone());
+                self.sets.push(Set {
+                    name: new.name.clone(),
+                    uid,
+                    rv,
+                    created: self.now,
+                    own,
+                    hash: new.hash.clone(),
+                    generation: 1,
+                    observed: 0,
+                    replicas: new.replicas,
+                    status_replicas: 0,
+                    available: 0,
+                    template: new.template.clone(),
+                    bypass: None,
+                    revision: new.revision,
+                    desired: new.replicas,
+                    maximum: new.maximum,
+                    failure: None,
+                });
+                Answer::Done
+            }
             Effect::Park { target, .. } => {
                 let web = Own::Deployment(self.web().uid.clone());
                 self.set(target, |set| {

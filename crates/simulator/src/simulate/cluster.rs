@@ -436,6 +436,7 @@ impl Cluster {
             | Effect::RestoreManagedFields { .. }
             | Effect::PauseParallel { .. }
             | Effect::OrphanParallel { .. }
+            | Effect::CreateReplicaSet(_)
             | Effect::DeleteReplicaSet { .. }
             | Effect::Park { .. }
             | Effect::Transfer { .. }

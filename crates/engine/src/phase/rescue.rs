@@ -1,0 +1,174 @@
+//! Stable's ReplicaSet is gone, or another of the Deployment's came up in its place, while a release
+//! keeps the Deployment paused.
+//!
+//! A paused Deployment that has no ReplicaSet with pods starts its newest one of old at full size,
+//! whichever that is (measured, deployment-handover.md B4). So stable is made again first, from the copy
+//! of its template that is kept, under its own hash, so that pinned Services find its pods; then what came
+//! up in its place is parked, emptied and given back to the Deployment's history.
+
+use crossfade_api::{Phase, Weight};
+
+use crate::effect::{Effect, NewReplicaSet};
+use crate::identity::same_template;
+use crate::memory::Release;
+use crate::observed::{ReplicaSet, Workload};
+use crate::report::WaitingOn;
+use crate::safety::enough;
+use crate::step::Pass;
+use crate::traffic::target;
+
+impl Pass<'_> {
+    /// Makes stable whole again. Returns whether this pass is used up by it.
+    ///
+    /// Not in the hand-over: there the judged pods carry everything and stable's ReplicaSet is to go.
+    pub(crate) fn rescue(&mut self, workload: &Workload) -> bool {
+        let phase = self.memory.phase;
+        let held = !matches!(phase, Phase::Idle | Phase::HandingOver);
+        if !held || !workload.paused || workload.deleting {
+            return false;
+        }
+        let Some(release) = self.memory.release.as_mut() else {
+            return false;
+        };
+        // Of a size of 0 nothing serves, and a ReplicaSet made then would be cleaned up as history.
+        if workload.replicas == 0 {
+            release.emptied = true;
+            if !release.unpaused {
+                self.park_history();
+            }
+            return false;
+        }
+        let release = release.clone();
+        match self.stable_set().filter(|set| !set.deleting) {
+            None => self.remake(workload, &release),
+            // Others may have pods because somebody unpaused the Deployment: that was his will.
+            Some(stable)
+                if !release.unpaused && (release.emptied || !release.lost_stable.is_empty()) =>
+            {
+                self.put_aside(workload, stable);
+                false
+            }
+            Some(_) => false,
+        }
+    }
+
+    /// Of size 0 there is nothing that stable's ReplicaSet has before others: scaled up again, the paused
+    /// Deployment would start the one of its template or the newest. With stable's alone it has no choice.
+    fn park_history(&mut self) {
+        let Some(stable) = self.stable_set() else {
+            return;
+        };
+        let others = self
+            .seen
+            .own_replica_sets()
+            .filter(|set| set.uid != stable.uid && !set.deleting);
+        for set in others {
+            self.emit(Effect::Park {
+                target: target(&set.name, &set.uid, &set.resource_version),
+                owner_index: set.owner_index.unwrap_or(0),
+            });
+        }
+    }
+
+    /// Takes on the ReplicaSet that was made again, or makes it.
+    fn remake(&mut self, workload: &Workload, release: &Release) -> bool {
+        let hash = release.stable.hash.as_str();
+        let Some(kept) = self
+            .seen
+            .kept
+            .iter()
+            .find(|kept| kept.candidate == release.candidate && kept.hash == hash)
+        else {
+            // Nothing to make it from: what the phase does without stable has to do.
+            return false;
+        };
+        let again = self.seen.own_replica_sets().find(|set| {
+            !set.deleting && set.hash == hash && same_template(&set.template, &kept.template)
+        });
+        if let Some(set) = again {
+            let (name, uid) = (set.name.clone(), set.uid.clone());
+            self.event(
+                true,
+                "StableRemade",
+                format!("stable's ReplicaSet was deleted by somebody; {name} has taken its place"),
+            );
+            if let Some(release) = self.memory.release.as_mut() {
+                let lost = std::mem::replace(&mut release.stable.uid, uid);
+                release.stable.name = name;
+                release.lost_stable.push(lost);
+            }
+            return false;
+        }
+        let name = release.stable.name.clone();
+        let taken = self.seen.replica_sets.iter().any(|set| set.name == name);
+        // Where it is taken, its pods are deleted first.
+        let name = if taken {
+            format!("{name}-{}", release.candidate)
+        } else {
+            name
+        };
+        self.emit(Effect::CreateReplicaSet(Box::new(NewReplicaSet {
+            name,
+            hash: hash.to_owned(),
+            replicas: workload.replicas,
+            maximum: workload.replicas.saturating_add(workload.max_surge),
+            min_ready_seconds: workload.min_ready_seconds,
+            revision: workload.revision,
+            selector: workload.selector.clone(),
+            template: kept.template.clone(),
+        })));
+        // Who takes the weight by force does not wait for it.
+        let forced = (release.rollback.as_ref()).is_some_and(|rollback| rollback.force);
+        if forced {
+            return false;
+        }
+        self.wait(
+            WaitingOn::Observed,
+            "stable's ReplicaSet to be made again: somebody deleted it",
+            None,
+            "then the release goes on",
+        );
+        true
+    }
+
+    /// What came up in stable's place goes back to the history.
+    fn put_aside(&mut self, workload: &Workload, stable: &ReplicaSet) {
+        let stray: Vec<&ReplicaSet> = self
+            .seen
+            .own_replica_sets()
+            .filter(|set| set.uid != stable.uid && set.replicas > 0)
+            .collect();
+        // Parked first: beside others a paused Deployment would scale stable down again. Their pods stay,
+        // and serve, until stable can take over.
+        if stable.replicas == 0 && !stray.is_empty() {
+            self.emit(Effect::ScaleReplicaSet {
+                target: target(&stable.name, &stable.uid, &stable.resource_version),
+                from: 0,
+                to: workload.replicas,
+            });
+        }
+        for set in stray {
+            self.emit(Effect::Park {
+                target: target(&set.name, &set.uid, &set.resource_version),
+                owner_index: set.owner_index.unwrap_or(0),
+            });
+        }
+        let needed = enough(Weight::FULL, workload.replicas, 0, workload.max_unavailable);
+        let takes_over = self.stable_ready() >= needed;
+        for set in self.seen.parked_replica_sets() {
+            let target = target(&set.name, &set.uid, &set.resource_version);
+            if set.replicas > 0 && takes_over {
+                self.emit(Effect::ScaleReplicaSet {
+                    target,
+                    from: set.replicas,
+                    to: 0,
+                });
+            } else if set.replicas == 0 && stable.replicas > 0 {
+                self.emit(Effect::Return {
+                    target,
+                    owner_index: set.owner_index.unwrap_or(0),
+                });
+            }
+        }
+    }
+}
