@@ -131,6 +131,30 @@ impl Pass<'_> {
         true
     }
 
+    /// Whether something is still put aside: at rest, and when a hand-over begins, nothing may be. Once
+    /// the Deployment is unpaused it sees to them itself.
+    pub(crate) fn aside_left(&mut self, workload: &Workload) -> bool {
+        let left: Vec<&ReplicaSet> = self.seen.parked_replica_sets().collect();
+        if left.is_empty() {
+            return false;
+        }
+        if !workload.paused {
+            for set in left {
+                self.emit(Effect::Return {
+                    target: target(&set.name, &set.uid, &set.resource_version),
+                    owner_index: set.owner_index.unwrap_or(0),
+                });
+            }
+        }
+        self.wait(
+            WaitingOn::PodsReady,
+            "what came up in the place of stable's ReplicaSet to be put aside, once stable's pods are ready",
+            None,
+            "then it goes on",
+        );
+        true
+    }
+
     /// What came up in stable's place goes back to the history.
     fn put_aside(&mut self, workload: &Workload, stable: &ReplicaSet) {
         let stray: Vec<&ReplicaSet> = self

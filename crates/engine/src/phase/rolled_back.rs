@@ -34,6 +34,9 @@ impl Pass<'_> {
         if workload.deleting {
             return;
         }
+        if self.aside_left(workload) {
+            return;
+        }
         if !workload.paused {
             self.event(
                 false,

@@ -228,8 +228,14 @@ impl Pass<'_> {
         let Some(release) = self.memory.release.as_mut() else {
             return;
         };
-        release.reminded = 0;
         if release.step >= release.plan.warm_index() {
+            if self.aside_left(workload) {
+                return;
+            }
+            let Some(release) = self.memory.release.as_mut() else {
+                return;
+            };
+            release.reminded = 0;
             // Entered by the status write alone; its effects come in the next pass, when it is known to
             // have been written at the command's resourceVersion.
             self.event(
@@ -241,6 +247,7 @@ impl Pass<'_> {
             self.wake(now);
             return;
         }
+        release.reminded = 0;
         release.step += 1;
         release.requests_before = Self::candidate_requests(release);
         release.stay_since = None;

@@ -196,6 +196,7 @@ scenarios! {
     stable_gone_rolled_back
     stable_gone_step
     stable_gone_step_with_history
+    stable_gone_then_reverted_at_once
     stable_gone_warm_then_abort
     stable_short
     two_services

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::Sight;
 use super::model::{Model, max_unavailable, pinned_to, size};
-use crate::json::{controller, deleting, flag, label, same_pods, text};
+use crate::json::{annotation, controller, deleting, flag, label, same_pods, text};
 
 /// How far back states are kept: longer than any lag of a world's watches.
 const KEPT: Duration = Duration::from_secs(90);
@@ -44,6 +44,10 @@ pub struct Release {
     pub candidate_set: Option<(String, String)>,
     /// uid and hash of what served before.
     pub stable_set: (String, String),
+    /// Stable's ReplicaSet was deleted, not by us.
+    pub stable_lost: bool,
+    /// The workload had a size of 0.
+    pub emptied: bool,
     /// The candidate has had weight.
     pub weighted: bool,
     /// N for which the candidate last had all pods ready.
@@ -104,6 +108,8 @@ pub struct Book {
     pub exposed_since: Option<Duration>,
     /// Since when managedFields of a Service or of the workload name us.
     pub named_since: Option<Duration>,
+    /// The workload's template came together with a new bypass.
+    pub let_pass: bool,
     /// When the Rollout's status last changed.
     pub status_at: Duration,
 }
@@ -126,6 +132,7 @@ impl Book {
             unjudged_since: None,
             exposed_since: None,
             named_since: None,
+            let_pass: false,
             status_at: Duration::ZERO,
         }
     }
@@ -150,6 +157,7 @@ impl Book {
         match change.key.resource.as_str() {
             "rollouts" if self.is_about(change) => self.see_rollout(change, sight),
             "deployments" => {
+                self.see_bypass(change);
                 if let Some(object) = object
                     && change.before.is_none()
                     && label(object, "crossfade.dev/workload-uid") == self.uid
@@ -158,6 +166,7 @@ impl Book {
                 }
             }
             "replicasets" => {
+                self.see_stable(change);
                 if let (Some(object), Some(release)) = (object, self.release.as_mut())
                     && release.candidate_set.is_none()
                     && controller(object).is_some_and(|(_, uid)| uid == release.parallel_uid)
@@ -190,6 +199,41 @@ impl Book {
             }
         }
         let _ = change;
+    }
+
+    fn see_bypass(&mut self, change: &Change) {
+        let (Some(before), Some(after)) = (change.before.as_deref(), change.after.as_deref())
+        else {
+            return;
+        };
+        if text(after, "/metadata/uid") == self.uid
+            && before.at("/spec/template") != after.at("/spec/template")
+        {
+            let bypass = |object| annotation(object, "crossfade.dev/bypass");
+            self.let_pass = !bypass(after).is_empty() && bypass(after) != bypass(before);
+        }
+    }
+
+    /// Stable's ReplicaSet goes, or another of its hash takes its place.
+    fn see_stable(&mut self, change: &Change) {
+        let uid = self.uid.clone();
+        let Some(release) = self.release.as_mut() else {
+            return;
+        };
+        let Some(object) = change.after.as_deref().filter(|object| !deleting(object)) else {
+            let gone = change.before.as_deref();
+            release.stable_lost |=
+                gone.is_some_and(|set| text(set, "/metadata/uid") == release.stable_set.0);
+            return;
+        };
+        let of_workload = controller(object).is_some_and(|(_, owner)| owner == uid);
+        if release.stable_lost
+            && change.before.is_none()
+            && of_workload
+            && label(object, "pod-template-hash") == release.stable_set.1
+        {
+            text(object, "/metadata/uid").clone_into(&mut release.stable_set.0);
+        }
     }
 
     fn is_about(&self, change: &Change) -> bool {
@@ -351,6 +395,9 @@ impl Book {
             max_unavailable: max_unavailable(workload),
             unpaused: !flag(workload, "/spec/paused"),
         };
+        if let Some(release) = self.release.as_mut() {
+            release.emptied |= state.replicas == 0;
+        }
         if let Some(release) = self.release.as_mut()
             && state.candidate_ready >= state.replicas
         {

@@ -49,7 +49,12 @@ pub fn of_a_write(book: &mut Book, change: &Change, sight: &Sight<'_>, found: &m
 /// A ReplicaSet is taken from the workload.
 fn parked(book: &Book, set: &Value, sight: &Sight<'_>, found: &mut Found) {
     let name = text(set, "/metadata/name");
-    if book.phase != "HandingOver" {
+    // What came up, or could come up, in the place of stable's when that was deleted or of size 0.
+    let in_its_place = book.release.as_ref().is_some_and(|release| {
+        (release.stable_lost || release.emptied)
+            && text(set, "/metadata/uid") != release.stable_set.0
+    });
+    if book.phase != "HandingOver" && !in_its_place {
         found.push((
             "3",
             format!(
@@ -60,7 +65,12 @@ fn parked(book: &Book, set: &Value, sight: &Sight<'_>, found: &mut Found) {
     }
     // The last one with pods goes when nothing empty is left: a paused Deployment without an active
     // ReplicaSet starts the newest of its history.
-    if size(set) > 0 {
+    let mut others = sight
+        .model
+        .of("replicasets", &book.namespace)
+        .filter(|other| controller(other).is_some_and(|(_, uid)| uid == book.uid))
+        .filter(|other| text(other, "/metadata/uid") != text(set, "/metadata/uid"));
+    if size(set) > 0 && others.all(|other| size(other) == 0) {
         let empty: Vec<&str> = sight
             .model
             .of("replicasets", &book.namespace)

@@ -310,7 +310,7 @@ impl Inner {
         }
         let mut found: Vec<(&'static str, String)> = Vec::new();
         if ours {
-            found.extend(writes::touched(change).map(|what| ("8", what)));
+            found.extend(writes::touched(change, &self.books).map(|what| ("8", what)));
         }
         found.extend(
             writes::stored_unpaused(change, &self.model, &self.books).map(|what| ("9", what)),

@@ -444,12 +444,21 @@ fn unjudged(book: &mut Book, sight: &Sight<'_>, found: &mut Found) {
 
 /// Law 6: quickly.
 fn abort_late(book: &mut Book, sight: &Sight<'_>, found: &mut Found) {
-    let Some(abort) = book.abort else { return };
+    let Some(mut abort) = book.abort else { return };
     if abort.done {
         return;
     }
     let carried = book.carried(sight.model);
     let stable_ready = book.states.back().map_or(0, |state| state.stable_ready);
+    let lost = book
+        .release
+        .as_ref()
+        .is_some_and(|release| release.stable_lost);
+    if lost && stable_ready == 0 {
+        // Nothing can take it yet: the clock runs from when something can.
+        abort.at = sight.now;
+        book.abort = Some(abort);
+    }
     if carried == Carries::Nothing {
         if let Some(abort) = book.abort.as_mut() {
             abort.done = true;

@@ -80,7 +80,7 @@ pub fn resource_of(path: &str) -> &str {
 
 /// Law 8: what a write of ours touched that is not ours to touch.
 #[must_use]
-pub fn touched(change: &Change) -> Option<String> {
+pub fn touched(change: &Change, books: &BTreeMap<String, Book>) -> Option<String> {
     let resource = change.key.resource.as_str();
     let object = change.before.as_deref().or(change.after.as_deref())?;
     if matches!(resource, "events" | "leases" | "rollouts")
@@ -90,6 +90,15 @@ pub fn touched(change: &Change) -> Option<String> {
     }
     let complain = |what: String| Some(format!("{:?} of {} {what}", change.verb, change.key));
     let Some(before) = change.before.as_deref() else {
+        // Stable's ReplicaSet, deleted by somebody, is made as the Deployment controller made it.
+        let remade = controller(object)
+            .and_then(|(_, owner)| books.get(owner)?.release.as_ref())
+            .is_some_and(|release| {
+                release.stable_lost && label(object, "pod-template-hash") == release.stable_set.1
+            });
+        if resource == "replicasets" && remade {
+            return None;
+        }
         return complain("makes an object without our labels".to_owned());
     };
     if change.verb == Verb::Delete {
@@ -168,9 +177,16 @@ pub fn stored_unpaused(
     if matches!(active.as_slice(), [only] if same_pods(&template(only), &template(after))) {
         return None;
     }
-    // Native passage: nothing to protect.
-    let bypass =
-        annotation(before, "crossfade.dev/bypass") != annotation(after, "crossfade.dev/bypass");
+    // Native passage: nothing to protect. A bypass counts in the write of its template, or later if that
+    // was stored paused; not one that has let a template pass before.
+    let reason = annotation(after, "crossfade.dev/bypass");
+    let used = model
+        .of("replicasets", &change.key.namespace)
+        .filter(|set| controller(set).is_some_and(|(_, owner)| owner == uid))
+        .any(|set| annotation(set, "crossfade.dev/bypass") == reason);
+    let now = changes && annotation(before, "crossfade.dev/bypass") != reason;
+    let before_now = books.get(uid).is_some_and(|book| book.let_pass);
+    let bypass = !reason.is_empty() && !used && (now || before_now && !changes);
     let phase = books
         .get(uid)
         .map(|book| book.phase.as_str())

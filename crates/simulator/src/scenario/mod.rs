@@ -7,6 +7,7 @@ pub mod disturbed;
 pub mod others;
 pub mod random;
 pub mod releases;
+pub mod stable;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -99,6 +100,7 @@ pub fn all() -> Vec<Scenario> {
     all.extend(disturbed::SCENARIOS);
     all.extend(others::SCENARIOS);
     all.extend(abandoned::SCENARIOS);
+    all.extend(stable::SCENARIOS);
     all
 }
 
