@@ -17,6 +17,7 @@ mod native_rollout;
 mod no_metrics;
 mod replicas;
 mod scaling;
+mod stable_deleted;
 mod stable_down;
 mod steady;
 mod third_release;
@@ -46,6 +47,7 @@ pub(crate) fn all() -> Vec<Scenario> {
             no_metrics::SCENARIO,
             bad_input::SCENARIO,
             stable_down::SCENARIO,
+            stable_deleted::SCENARIO,
             replicas::SCENARIO,
             late_mutator::SCENARIO,
             cluster_wide::SCENARIO,
