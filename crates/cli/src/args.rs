@@ -43,6 +43,8 @@ pub enum Command {
     Abort(Abort),
     /// Release the rejected template again
     Retry(Control),
+    /// Back to what served before, or to a revision of `kubectl rollout history`
+    Undo(Undo),
     /// Why a release stands where it stands, and what gets it moving
     Explain(Look),
     /// Ended releases
@@ -151,6 +153,15 @@ pub struct Abort {
     /// Even if the old version has no ready pod
     #[arg(long)]
     pub force: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Undo {
+    #[command(flatten)]
+    pub control: Control,
+    /// The revision to go back to; without it what served before
+    #[arg(long, value_name = "REVISION")]
+    pub to: Option<u32>,
 }
 
 #[derive(Debug, Args)]

@@ -174,6 +174,33 @@ pub fn compile(effect: &Effect, names: &Names) -> Vec<WireRequest> {
             ],
             "give a parked ReplicaSet back",
         )],
+        Effect::WriteTemplate { target, from, to } => {
+            let path = path::deployments(namespace, &target.name);
+            let body = json!([
+                { "op": "test", "path": "/metadata/uid", "value": target.uid },
+                { "op": "test", "path": "/spec/template", "value": from },
+                { "op": "replace", "path": "/spec/template", "value": to },
+                { "op": "add", "path": "/spec/paused", "value": true },
+            ]);
+            let write = patch(JSON_PATCH, path.clone(), body, "write a template back");
+            let mut disown = patch(
+                JSON_PATCH,
+                path,
+                managed_fields::restore_patch("", &json!([])),
+                "leave managedFields to others",
+            );
+            disown.link = Link::Disown;
+            vec![write, disown]
+        }
+        Effect::Disown {
+            target,
+            managed_fields,
+        } => vec![patch(
+            JSON_PATCH,
+            path::deployments(namespace, &target.name),
+            managed_fields::restore_patch(&target.resource_version, managed_fields),
+            "leave managedFields to others",
+        )],
         // No resourceVersion: the workload's status moves all the time, and what must not have moved
         // is tested as a whole.
         Effect::Unpause { target, template } => vec![patch(
@@ -202,6 +229,8 @@ pub const fn kind_of(effect: &Effect) -> &'static str {
         | Effect::PauseParallel { .. }
         | Effect::DeleteParallel { .. }
         | Effect::OrphanParallel { .. }
+        | Effect::WriteTemplate { .. }
+        | Effect::Disown { .. }
         | Effect::Unpause { .. } => "Deployment",
         Effect::CreateReplicaSet(_)
         | Effect::DeleteReplicaSet { .. }

@@ -434,3 +434,27 @@ fn stable_is_made_again_as_the_deployment_controller_would_make_it() {
         })
     );
 }
+
+#[test]
+fn a_template_is_written_back_paused_and_left_to_its_managers() {
+    let (from, to) = (template(), json!({ "spec": {} }));
+    let requests = compile(
+        &Effect::WriteTemplate {
+            target: target("web"),
+            from: from.clone(),
+            to: to.clone(),
+        },
+        &names(),
+    );
+    assert_eq!(requests.len(), 2);
+    assert_eq!(
+        requests[0].body,
+        Some(json!([
+            { "op": "test", "path": "/metadata/uid", "value": "u1" },
+            { "op": "test", "path": "/spec/template", "value": from },
+            { "op": "replace", "path": "/spec/template", "value": to },
+            { "op": "add", "path": "/spec/paused", "value": true },
+        ]))
+    );
+    assert_eq!(requests[1].link, Link::Disown);
+}

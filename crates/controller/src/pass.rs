@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use crossfade_api::{Phase, RolloutPolicySpec, RolloutSpec};
+use crossfade_api::{Action, ControlSpec, Phase, RolloutPolicySpec, RolloutSpec};
 use crossfade_engine::observed::Observed;
 use crossfade_engine::validated::Policies;
 use crossfade_engine::{Decision, Memory};
@@ -278,10 +278,15 @@ fn read(rollout: &Value) -> Result<(RolloutSpec, Memory), String> {
     Ok((spec, memory))
 }
 
-fn depth(memory: &Memory) -> Depth {
+fn depth(memory: &Memory, control: Option<&ControlSpec>) -> Depth {
+    // An undo at rest chooses among the revisions.
+    let undo = control.is_some_and(|control| control.action == Action::Undo)
+        && control != memory.handled.as_ref();
     let settled = memory.phase == Phase::Idle
         && memory.release.is_none()
         && memory.refused.is_none()
+        && memory.undo.is_none()
+        && !undo
         && memory.originals.is_empty()
         && !memory.workload_uid.is_empty();
     if under_way(memory) {
@@ -309,11 +314,14 @@ async fn look(
     {
         return Ok(watches.snapshot());
     }
+    let control = rollout
+        .pointer("/spec/control")
+        .and_then(|control| ControlSpec::deserialize(control).ok());
     let whose = Whose {
         namespace: &key.namespace,
         deployment: deployment_of(rollout),
         remembered_uid: &memory.workload_uid,
-        depth: depth(memory),
+        depth: depth(memory, control.as_ref()),
     };
     let snapshot = snapshot::live(&context.wire, &whose).await;
     if snapshot.is_err() && live {

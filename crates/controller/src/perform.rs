@@ -5,8 +5,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crossfade_api::FIELD_MANAGER;
 use crossfade_engine::Effect;
 use crossfade_engine::effect::SplitTo;
+use crossfade_traffic_switching::managed_fields;
 use http::Method;
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -62,7 +64,7 @@ pub async fn perform(
             let Some(request) = follow(request, previous.as_ref()) else {
                 continue;
             };
-            let follows = request.link == Link::AfterPrevious;
+            let follows = matches!(request.link, Link::AfterPrevious | Link::Disown);
             match write(context, state, kind_of(effect), request).await {
                 Ok(answer) => {
                     performed.done += 1;
@@ -98,9 +100,13 @@ pub async fn perform(
 
 /// Fills in the resourceVersion a following request waits for; `None`: there is nothing to follow.
 fn follow(mut request: WireRequest, previous: Option<&Value>) -> Option<WireRequest> {
-    if request.link == Link::AfterPrevious {
+    if matches!(request.link, Link::AfterPrevious | Link::Disown) {
         let version = previous?.pointer("/metadata/resourceVersion")?.clone();
         *request.body.as_mut()?.pointer_mut("/0/value")? = version;
+    }
+    if request.link == Link::Disown {
+        let (others, _) = managed_fields::of_others(previous?, FIELD_MANAGER);
+        *request.body.as_mut()?.pointer_mut("/1/value")? = others;
     }
     Some(request)
 }
@@ -324,5 +330,21 @@ mod tests {
         )
         .unwrap();
         assert_eq!(followed.body.unwrap()[0]["value"], "12");
+    }
+
+    #[test]
+    fn what_is_left_to_others_has_no_entry_of_ours() {
+        let request = WireRequest {
+            method: Method::PATCH,
+            path: "/x".to_owned(),
+            content_type: JSON_PATCH,
+            body: Some(managed_fields::restore_patch("", &json!([]))),
+            purpose: "test",
+            link: Link::Disown,
+        };
+        let answer = json!({"metadata": {"resourceVersion": "12", "managedFields": [{"manager": "kubectl"}, {"manager": FIELD_MANAGER}]}});
+        let body = follow(request, Some(&answer)).unwrap().body.unwrap();
+        assert_eq!(body[0]["value"], "12");
+        assert_eq!(body[1]["value"], json!([{"manager": "kubectl"}]));
     }
 }

@@ -43,6 +43,8 @@ pub enum Link {
     /// The resourceVersion of the previous answer is the value of its first `test`. Left out if the
     /// previous call failed; its own failure stops nothing.
     AfterPrevious,
+    /// As AfterPrevious, and what it writes are the managedFields of that answer without ours.
+    Disown,
     /// It stands for itself, and an object already there with our labels is as good.
     Create,
 }

@@ -27,6 +27,10 @@ impl Pass<'_> {
         if self.memory.consumed.contains(&id) {
             return;
         }
+        // A hand-over takes a second or two; then there is something to undo.
+        if control.action == Action::Undo && self.memory.phase == Phase::HandingOver {
+            return;
+        }
         let (outcome, message) = self.carry_out(workload, &control);
         let by = control
             .author
@@ -54,8 +58,10 @@ impl Pass<'_> {
 
     fn carry_out(&mut self, workload: &Workload, control: &ControlSpec) -> (&'static str, String) {
         let phase = self.memory.phase;
-        if control.action == Action::Retry {
-            return self.retry(workload, control);
+        match control.action {
+            Action::Retry => return self.retry(workload, control),
+            Action::Undo => return self.undo(workload, control),
+            _ => {}
         }
         let Some(release) = self.memory.release.as_mut() else {
             return (
@@ -162,11 +168,7 @@ impl Pass<'_> {
                     ("refused", "it is not paused".to_owned())
                 }
             }
-            Action::Undo => (
-                "refused",
-                "undo is not carried out by this version; push the earlier template instead".to_owned(),
-            ),
-            Action::Abort | Action::Promote | Action::Pause | Action::Resume | Action::Retry => {
+            Action::Abort | Action::Promote | Action::Pause | Action::Resume | Action::Retry | Action::Undo => {
                 ("refused", format!("the release is in phase {}; {} has no meaning there", phase.as_str(), control.action.as_str()))
             }
         }

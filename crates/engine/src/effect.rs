@@ -70,6 +70,18 @@ pub enum Effect {
     ScaleReplicaSet { target: Target, from: u32, to: u32 },
     /// Drop our ownership of a parked ReplicaSet; the workload takes it back as history.
     Return { target: Target, owner_index: usize },
+    /// Write another template into the workload, paused, if its template still is `from`: somebody asked
+    /// to go back to it. Who manages the fields stays undecided, so that the next apply meets no conflict.
+    WriteTemplate {
+        target: Target,
+        from: Value,
+        to: Value,
+    },
+    /// Take our name out of the workload's managedFields, where the write of a template was cut short.
+    Disown {
+        target: Target,
+        managed_fields: Value,
+    },
     /// Unpause the workload if its template still is this one.
     Unpause { target: Target, template: Value },
 }
@@ -161,7 +173,9 @@ impl Effect {
             | Self::KeepTemplate { .. }
             | Self::CreateParallel(_)
             | Self::CreateReplicaSet(_)
-            | Self::PauseParallel { .. } => false,
+            | Self::PauseParallel { .. }
+            | Self::WriteTemplate { .. }
+            | Self::Disown { .. } => false,
         }
     }
 
@@ -182,6 +196,8 @@ impl Effect {
             Self::DropKeptTemplate { .. } => "DropKeptTemplate",
             Self::CreateParallel(_) => "CreateParallel",
             Self::CreateReplicaSet(_) => "CreateReplicaSet",
+            Self::WriteTemplate { .. } => "WriteTemplate",
+            Self::Disown { .. } => "Disown",
             Self::ScaleParallel { .. } => "ScaleParallel",
             Self::PauseParallel { .. } => "PauseParallel",
             Self::DeleteParallel { .. } => "DeleteParallel",

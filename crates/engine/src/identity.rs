@@ -75,6 +75,19 @@ pub fn fingerprint(template: &Value) -> String {
         .collect()
 }
 
+/// A ReplicaSet's template as its Deployment had it: without `pod-template-hash`.
+#[must_use]
+pub fn without_hash(template: &Value) -> Value {
+    let mut template = template.clone();
+    if let Some(labels) = template
+        .pointer_mut("/metadata/labels")
+        .and_then(Value::as_object_mut)
+    {
+        labels.remove(POD_TEMPLATE_HASH);
+    }
+    template
+}
+
 /// Images of the containers of a template, in order.
 #[must_use]
 pub fn images(template: &Value) -> Vec<String> {

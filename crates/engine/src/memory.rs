@@ -45,9 +45,12 @@ pub struct Memory {
     /// managedFields of each Service before our first write, by name.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub originals: BTreeMap<String, Original>,
-    /// The newest template, if it came beside a bypass.
+    /// The newest template, and the bypass beside it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pushed: Option<Pushed>,
+    /// The template that somebody asked to go back to, until the workload has it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub undo: Option<Undo>,
     /// Why nothing goes on in Idle although a template is gated.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub refused: Option<String>,
@@ -62,6 +65,20 @@ pub struct Memory {
 pub struct Original {
     pub uid: String,
     pub managed_fields: Value,
+}
+
+/// Where `undo` goes back to.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Undo {
+    /// uid of a ReplicaSet of the workload's history (its revision changes as soon as the workload has its
+    /// template); `None`: what served before the release.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub set: Option<String>,
+    /// Fingerprint of the template that is to go: another one pushed since is somebody's newer word.
+    pub instead_of: String,
+    /// Who, and why.
+    pub by: String,
 }
 
 /// A template and the bypass that stood beside it.

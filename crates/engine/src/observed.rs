@@ -89,6 +89,8 @@ pub struct Workload {
     pub available: bool,
     /// Another tool or installation claims it: who.
     pub claimed_by: Option<String>,
+    /// managedFields of everybody but us, if they name us.
+    pub others_managed_fields: Option<Value>,
     /// Value of the bypass annotation.
     pub bypass: Option<String>,
 }

@@ -65,7 +65,6 @@ impl<'a> Pass<'a> {
             self.workload_gone();
             return;
         };
-        let first = self.memory.workload_uid.is_empty();
         if self.memory.workload_uid != workload.uid && !self.new_life(workload) {
             return;
         }
@@ -77,7 +76,7 @@ impl<'a> Pass<'a> {
         if self.unpin_before_all(workload) {
             return;
         }
-        self.note_push(workload, first);
+        self.note_push(workload);
         self.command(workload);
         // An abort must not wait for anything that the checks below may find.
         let at_rest = matches!(self.memory.phase, Phase::Idle | Phase::RolledBack);

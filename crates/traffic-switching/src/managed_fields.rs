@@ -7,10 +7,8 @@ use serde_json::{Value, json};
 
 /// The managedFields of an object without entries of this manager, and whether there were any.
 ///
-/// With an entry of ours the list is no longer what the users left: the selector that we wrote is missing
-/// in theirs, and what they left has to come from memory. For when there is none, it is given to the one
-/// other manager of fields in `spec`; of several nobody can tell whose it was, and it stays without:
-/// then the next apply gets it without a conflict.
+/// With an entry of ours the list is no longer what the users left: fields that we wrote are missing in
+/// theirs, and what they left has to come from memory.
 #[must_use]
 pub fn of_others(object: &Value, manager: &str) -> (Value, bool) {
     let mut entries = object
@@ -21,17 +19,27 @@ pub fn of_others(object: &Value, manager: &str) -> (Value, bool) {
     let all = entries.len();
     entries.retain(|entry| entry.get("manager").and_then(Value::as_str) != Some(manager));
     let ours = entries.len() < all;
-    if ours {
-        let mut of_spec = entries.iter_mut().filter_map(|entry| {
+    (Value::Array(entries), ours)
+}
+
+/// The selector of a Service, which a write of ours took, given to the one other manager of fields in
+/// `spec`, for when there is no memory of who had it. Of several nobody can tell; then it stays without,
+/// and the next apply gets it without a conflict.
+#[must_use]
+pub fn with_selector(mut entries: Value) -> Value {
+    let mut of_spec = entries
+        .as_array_mut()
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| {
             entry
                 .pointer_mut("/fieldsV1/f:spec")
                 .and_then(Value::as_object_mut)
         });
-        if let (Some(only), None) = (of_spec.next(), of_spec.next()) {
-            only.entry("f:selector").or_insert_with(|| json!({}));
-        }
+    if let (Some(only), None) = (of_spec.next(), of_spec.next()) {
+        only.entry("f:selector").or_insert_with(|| json!({}));
     }
-    (Value::Array(entries), ours)
+    entries
 }
 
 /// A JSON patch that puts managedFields back if the object still is the one our write answered with.
@@ -68,35 +76,22 @@ mod tests {
     #[test]
     fn the_selector_that_we_took_goes_to_the_only_other_manager_of_the_spec() {
         let entry = |manager: &str, fields: Value| json!({"manager": manager, "fieldsV1": fields});
-        let ours = entry("crossfade", json!({"f:spec": {"f:selector": {}}}));
         let labels = entry("labeller", json!({"f:metadata": {"f:labels": {}}}));
         let without = entry("kubectl", json!({"f:spec": {"f:ports": {}}}));
         let with = entry(
             "kubectl",
             json!({"f:spec": {"f:ports": {}, "f:selector": {}}}),
         );
-        let read = |entries: Value| {
-            of_others(
-                &json!({"metadata": {"managedFields": entries}}),
-                "crossfade",
-            )
-            .0
-        };
         assert_eq!(
-            read(json!([without, labels, ours])),
+            with_selector(json!([without, labels])),
             json!([with, labels]),
             "one manager"
         );
         let other = entry("ports", json!({"f:spec": {"f:type": {}}}));
         assert_eq!(
-            read(json!([without, other, ours])),
+            with_selector(json!([without, other])),
             json!([without, other]),
             "nobody can tell"
-        );
-        assert_eq!(
-            read(json!([without, labels])),
-            json!([without, labels]),
-            "nothing of ours, nothing taken"
         );
     }
 }

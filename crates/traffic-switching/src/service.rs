@@ -22,7 +22,8 @@ pub struct Seen {
     pub held_by_other: Option<String>,
     /// Its selector without our key.
     pub selector: BTreeMap<String, String>,
-    /// managedFields of everybody but us, see [`managed_fields::of_others`].
+    /// managedFields without us, as near to what their users left as can be told, see
+    /// [`managed_fields::with_selector`].
     pub other_managed_fields: Value,
     /// managedFields name us.
     pub in_managed_fields: bool,
@@ -61,7 +62,10 @@ pub fn read(object: &Value, workload_uid: &str, manager: &str) -> Seen {
         })
         .unwrap_or_default();
     let pinned_to = selector.remove(POD_TEMPLATE_HASH);
-    let (other_managed_fields, in_managed_fields) = managed_fields::of_others(object, manager);
+    let (mut other_managed_fields, in_managed_fields) = managed_fields::of_others(object, manager);
+    if in_managed_fields {
+        other_managed_fields = managed_fields::with_selector(other_managed_fields);
+    }
     let mark = object
         .pointer("/metadata/labels")
         .and_then(|labels| labels.get(HELD_BY))

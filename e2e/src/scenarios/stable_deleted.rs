@@ -117,6 +117,11 @@ async fn until_whole(context: &Arc<Context>, lost: &str) -> anyhow::Result<()> {
 
 /// In mid-release a bypass ends the release, then its template rolls out natively. That loses what a native rollout loses: no load here.
 async fn bypassed(context: &Arc<Context>, crossfade: &Crossfade) -> anyhow::Result<()> {
+    // Nothing asks any more: health is the verdict.
+    let plan = Plan::steps(vec![weight(50, "0s")])
+        .warm("600s")
+        .without_metrics();
+    crossfade.plan(&plan).await?;
     crossfade.release("v4").await?;
     crossfade.until_step(1, "Observing", WHOLE).await?;
     let web = context.get("deployments", WEB).await?;

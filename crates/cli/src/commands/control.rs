@@ -1,4 +1,4 @@
-//! `promote`, `pause`, `resume`, `abort`, `retry`: a command is written into the Rollout, and its
+//! `promote`, `pause`, `resume`, `abort`, `retry`, `undo`: a command is written into the Rollout, and its
 //! answer is waited for.
 
 use std::hash::{BuildHasher, Hasher};
@@ -27,6 +27,8 @@ pub struct Order {
     pub action: Action,
     pub full: bool,
     pub force: bool,
+    /// With `undo`: the revision to go back to.
+    pub revision: Option<u32>,
 }
 
 impl From<Action> for Order {
@@ -35,6 +37,7 @@ impl From<Action> for Order {
             action,
             full: false,
             force: false,
+            revision: None,
         }
     }
 }
@@ -68,7 +71,7 @@ pub async fn write(
         "step": status.and_then(|status| status.step.as_ref()).map(|step| step.index).filter(|_| !abort),
         "full": order.full.then_some(true),
         "force": order.force.then_some(true),
-        "revision": null,
+        "revision": order.revision,
         "reason": reason,
         "author": null,
     });
@@ -117,6 +120,8 @@ fn refuse_early(rollout: &Rollout, action: Action) -> Result<(), Failure> {
     let (name, phase) = (rollout.name_any(), phase(rollout));
     let wrong = |why: &str, next: String| Err(Failure::new(format!("{name}: {why}")).next(next));
     match (phase, action) {
+        // Which revisions there are the controller knows.
+        (_, Action::Undo) => Ok(()),
         (Phase::Idle, _) => wrong(
             "no release is under way",
             format!("start one: crossfade run deployment/{name} --image …"),
@@ -164,6 +169,9 @@ pub async fn run(cluster: &Cluster, order: Order, arguments: &Control) -> Result
     if !arguments.wait {
         return Ok(Exit::Done);
     }
+    if order.action == Action::Undo {
+        return undone(cluster, &name, &handled, limit.unwrap_or(END)).await;
+    }
     let mut follow = Follow::new(cluster, &name);
     let before = Ended::of(Some(&rollout));
     match ended(&mut follow, &before, limit.unwrap_or(END)).await {
@@ -172,6 +180,45 @@ pub async fn run(cluster: &Cluster, order: Order, arguments: &Control) -> Result
             Ok(Exit::Done)
         }
         outcome => outcome,
+    }
+}
+
+/// Waits until what was asked for serves: the Deployment has the template and is at rest with it.
+async fn undone(
+    cluster: &Cluster,
+    name: &str,
+    handled: &ControlStatus,
+    limit: Duration,
+) -> Result<Exit, Failure> {
+    let mut follow = Follow::new(cluster, name);
+    let mut view = View::log();
+    let ended = follow::until(&mut follow, &mut view, Some(limit), |rollout| {
+        let status = rollout?.status.as_ref()?;
+        let pending = |memory: &serde_json::Value| memory.get("undo").is_some();
+        if status.memory.as_ref().is_some_and(pending) {
+            return None;
+        }
+        let newest = status.history.first();
+        let failed =
+            newest.filter(|entry| entry.outcome == "rolled-back" && entry.ended_at > handled.at);
+        match status.phase {
+            Some(Phase::Idle) => Some(Ok(())),
+            Some(Phase::RolledBack) => failed.map(|entry| Err(entry.reason.clone())),
+            _ => None,
+        }
+    });
+    match ended.await? {
+        Some(Ok(())) => Ok(Exit::Done),
+        Some(Err(reason)) => Err(Failure::new(format!(
+            "{name}: the earlier version was taken back too: {reason}"
+        ))
+        .next(format!("see crossfade explain {name}"))
+        .exit(Exit::RolledBack)),
+        None => Err(
+            Failure::new(format!("{name}: not back yet after {limit:?}"))
+                .next(format!("see crossfade status -w {name}"))
+                .exit(Exit::TimedOut),
+        ),
     }
 }
 

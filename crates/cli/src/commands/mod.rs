@@ -56,23 +56,28 @@ pub async fn run(arguments: Arguments) -> Result<Exit, Failure> {
         Command::History(arguments) => look::history(&cluster, &arguments).await,
         Command::Promote(arguments) => {
             let order = control::Order {
-                action: Action::Promote,
                 full: arguments.full,
-                force: false,
+                ..Action::Promote.into()
             };
             control::run(&cluster, order, &arguments.control).await
         }
         Command::Abort(arguments) => {
             let order = control::Order {
-                action: Action::Abort,
-                full: false,
                 force: arguments.force,
+                ..Action::Abort.into()
             };
             control::run(&cluster, order, &arguments.control).await
         }
         Command::Pause(arguments) => control::run(&cluster, Action::Pause.into(), &arguments).await,
         Command::Resume(arguments) => {
             control::run(&cluster, Action::Resume.into(), &arguments).await
+        }
+        Command::Undo(arguments) => {
+            let order = control::Order {
+                revision: arguments.to,
+                ..Action::Undo.into()
+            };
+            control::run(&cluster, order, &arguments.control).await
         }
         Command::Retry(arguments) => control::run(&cluster, Action::Retry.into(), &arguments).await,
         Command::Run(arguments) => {

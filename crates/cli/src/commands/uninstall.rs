@@ -127,9 +127,8 @@ async fn release(cluster: &Cluster, rollout: &Rollout, limit: Duration) -> Resul
                 cluster,
                 &rollout,
                 Order {
-                    action: Action::Promote,
                     full: true,
-                    force: false,
+                    ..Action::Promote.into()
                 },
             )
             .await?

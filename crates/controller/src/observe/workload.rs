@@ -1,7 +1,9 @@
 //! The user's Deployment and ours. Numbers are resolved as the Deployment controller resolves them.
 
+use crossfade_api::FIELD_MANAGER;
 use crossfade_api::annotations::{BYPASS, CANDIDATE, ORIGINALS, REVISION, STRATEGY};
 use crossfade_engine::observed::{Parallel, Workload};
+use crossfade_traffic_switching::managed_fields;
 use serde_json::Value;
 
 use super::read::{
@@ -57,6 +59,8 @@ pub fn workload(object: &Value, claimed_by: Option<String>) -> Workload {
         available: condition(object, "Available")
             .is_some_and(|condition| text(condition, "/status") == "True"),
         claimed_by,
+        others_managed_fields: Some(managed_fields::of_others(object, FIELD_MANAGER))
+            .and_then(|(others, ours)| ours.then_some(others)),
         bypass: annotation(object, BYPASS).map(str::to_owned),
     }
 }

@@ -6,7 +6,7 @@ use crossfade_api::HistoryEntry;
 use crossfade_api::annotations::BYPASS;
 
 use crate::effect::Effect;
-use crate::identity::{fingerprint, images, same_template};
+use crate::identity::{fingerprint, images};
 use crate::memory::{KEPT_ENTRIES, Pushed};
 use crate::observed::Workload;
 use crate::report::WaitingOn;
@@ -17,13 +17,14 @@ impl Pass<'_> {
     /// Remembers whether the newest template came with a bypass. One that was there before means nothing,
     /// nor does one that a ReplicaSet carries: it has let that one pass, and `kubectl rollout undo` or a
     /// sync from Git brings it back without anybody's word.
-    pub(crate) fn note_push(&mut self, workload: &Workload, first: bool) {
+    pub(crate) fn note_push(&mut self, workload: &Workload) {
         let bypass = workload
             .bypass
             .as_deref()
             .filter(|reason| !reason.is_empty());
         let known = self.memory.pushed.as_ref();
-        if known.is_none() && bypass.is_none() {
+        if known.is_some() && bypass.is_none() && !workload.paused {
+            // At rest nothing is written for a template that passed for another reason.
             return;
         }
         // Unpaused, admission has let it pass; then its own ReplicaSet carries it already.
@@ -33,29 +34,17 @@ impl Pass<'_> {
         };
         let print = fingerprint(&workload.template);
         let before = known.and_then(|pushed| pushed.bypass.as_deref());
-        let same = match known {
-            Some(pushed) => pushed.fingerprint == print,
-            None => self.is_known(workload, &print),
-        };
+        let same = known.is_none_or(|pushed| pushed.fingerprint == print);
         let passes = if same {
             known.is_some_and(|pushed| pushed.passes) && bypass == before
         } else {
-            !first && bypass.is_some_and(|reason| before != Some(reason) && !used(reason))
+            bypass.is_some_and(|reason| before != Some(reason) && !used(reason))
         };
         self.memory.pushed = Some(Pushed {
             fingerprint: print,
             bypass: bypass.map(str::to_owned),
             passes,
-        })
-        .filter(|pushed| pushed.bypass.is_some());
-    }
-
-    /// Whether the template was there before: it is the release's, or the one that serves.
-    fn is_known(&self, workload: &Workload, print: &str) -> bool {
-        let release = self.memory.release.as_ref();
-        let active = self.active_sets();
-        release.is_some_and(|release| release.fingerprint == print)
-            || matches!(active.as_slice(), [only] if same_template(&only.template, &workload.template))
+        });
     }
 
     /// The reason given for letting the template pass, if it is to.

@@ -26,6 +26,9 @@ impl Pass<'_> {
             return;
         }
         self.memory.release = None;
+        if !workload.deleting && self.write_undone(workload) {
+            return;
+        }
         let active = self.active_sets();
         let changed = !matches!(active.as_slice(), [only] if same_template(&only.template, &workload.template));
         if workload.paused && !workload.deleting && !changed && !self.seen.kept.is_empty() {
@@ -130,6 +133,16 @@ impl Pass<'_> {
         let [stable] = active.as_slice() else { return };
         self.memory.refused = None;
         let candidate = self.seen.fresh_candidate.clone();
+        let (mut plan, mut sources) = (self.validated.plan.clone(), self.validated.sources.clone());
+        if plan.short_for_retained
+            && let Some(revision) = self.retained(workload)
+        {
+            plan.steps.clear();
+            sources.insert(
+                "steps".to_owned(),
+                format!("none: this template is revision {revision}, which has served before"),
+            );
+        }
         let release = Release {
             parallel: format!("{}-{candidate}", cut(&workload.name, NAME)),
             candidate,
@@ -142,8 +155,8 @@ impl Pass<'_> {
                 hash: stable.hash.clone(),
                 images: images(&stable.template),
             },
-            plan: self.validated.plan.clone(),
-            sources: self.validated.sources.clone(),
+            plan,
+            sources,
             state: StepState::Scaling,
             state_since: Some(self.now),
             progress_since: Some(self.now),
@@ -163,6 +176,20 @@ impl Pass<'_> {
         self.memory.release = Some(release);
         self.enter(Phase::Preparing);
         self.preparing(workload);
+    }
+
+    /// The revision in the workload's history that has this template: it has served before. One that was
+    /// taken back since has to pass every step.
+    fn retained(&self, workload: &Workload) -> Option<u64> {
+        let print = fingerprint(&workload.template);
+        if (self.memory.rejected.iter()).any(|rejected| rejected.fingerprint == print) {
+            return None;
+        }
+        self.seen
+            .own_replica_sets()
+            .filter(|set| set.replicas == 0 && !set.deleting)
+            .find(|set| same_template(&set.template, &workload.template))
+            .map(|set| set.revision)
     }
 
     /// Why the gated template cannot be released: each names what is wrong and the mend.

@@ -10,3 +10,4 @@ mod rescue;
 mod rolled_back;
 mod rolling_back;
 mod stay;
+mod undo;

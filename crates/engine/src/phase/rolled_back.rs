@@ -49,6 +49,9 @@ impl Pass<'_> {
             self.wake(self.now);
             return;
         }
+        if self.write_undone(workload) {
+            return;
+        }
         let active = self.active_sets();
         let serves = match active.as_slice() {
             [only] => Some(*only),

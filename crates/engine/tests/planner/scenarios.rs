@@ -178,6 +178,7 @@ scenarios! {
     refused_recreate
     refused_two_active
     rejected_is_held
+    retained_wants_steps
     retry
     retry_older_rejected
     scale_in_steps
@@ -200,6 +201,16 @@ scenarios! {
     stable_gone_warm_then_abort
     stable_short
     two_services
+    undo_handing_over
+    undo_idle
+    undo_nothing
+    undo_preparing
+    undo_rolled_back
+    undo_step
+    undo_then_pushed
+    undo_to_revision
+    undo_unknown_revision
+    undo_warm
     unpaused_between_park_and_transfer
     unpaused_by_somebody
     unpaused_in_handover

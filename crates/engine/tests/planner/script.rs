@@ -335,6 +335,7 @@ fn control(run: &mut Run, words: &[&str]) {
         match word.split_once('=').unwrap_or((word, "")) {
             ("full", _) => control.full = Some(true),
             ("force", _) => control.force = Some(true),
+            ("revision", number) => control.revision = Some(parse(number)),
             ("id", id) => control.id = Some(id.to_owned()),
             ("step", step) => control.step = Some(parse(step)),
             ("candidate", candidate) => control.candidate = Some(candidate.to_owned()),

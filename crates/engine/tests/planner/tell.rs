@@ -134,6 +134,8 @@ impl Run {
                 template,
                 ..
             } => format!("{name} {kept} ({})", image(template)),
+            Effect::Disown { target, .. } => format!("{name} {}", target.name),
+            Effect::WriteTemplate { to, .. } => format!("{name} ({})", image(to)),
             Effect::CreateReplicaSet(new) => format!(
                 "{name} {} x{} ({})",
                 new.name,

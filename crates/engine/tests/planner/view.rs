@@ -161,6 +161,7 @@ fn workload(dep: &Dep) -> Workload {
         status_updated: 0,
         available: true,
         claimed_by: None,
+        others_managed_fields: dep.in_managed_fields.then(|| json!([])),
         bypass: dep.bypass.clone(),
     }
 }

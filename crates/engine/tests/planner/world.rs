@@ -159,6 +159,7 @@ impl World {
             template: template(image),
             strategy_annotation: Some("canary".to_owned()),
             bypass: None,
+            in_managed_fields: false,
             rolling_update: true,
             paused_by_manifest: None,
             surge: 1,
@@ -448,6 +449,35 @@ impl World {
                 }
                 ours
             }),
+            Effect::WriteTemplate { target, from, to } => {
+                let fits = self
+                    .workload
+                    .as_ref()
+                    .is_some_and(|web| web.uid == target.uid && web.template == *from);
+                if !fits {
+                    return Answer::Conflict;
+                }
+                self.edit(|web| {
+                    web.template = to.clone();
+                    web.paused = true;
+                    web.in_managed_fields = cut_short;
+                });
+                Answer::Done
+            }
+            Effect::Disown { target, .. } => {
+                let rv = self.rv();
+                match self
+                    .workload
+                    .as_mut()
+                    .filter(|web| is(&web.uid, web.rv, target))
+                {
+                    Some(web) => {
+                        (web.in_managed_fields, web.rv) = (false, rv);
+                        Answer::Done
+                    }
+                    None => Answer::Conflict,
+                }
+            }
             Effect::Unpause { target, template } => {
                 let fits = self.workload.as_ref().is_some_and(|web| {
                     web.uid == target.uid && web.template == *template && web.paused

@@ -108,9 +108,19 @@ pub fn touched(change: &Change, books: &BTreeMap<String, Book>) -> Option<String
             .flatten();
     }
     let after = change.after.as_deref()?;
+    // A template is written because a person asked to go back.
+    let undone = resource == "deployments"
+        && books
+            .get(text(before, "/metadata/uid"))
+            .is_some_and(|book| text(&book.rollout, "/spec/control/action") == "undo");
+    let of_undo = |difference: &str| {
+        undone
+            && (difference.starts_with("/spec/template")
+                || difference.starts_with("/spec/paused: absent | true"))
+    };
     let foreign: Vec<String> = differences(before, after)
         .into_iter()
-        .filter(|difference| !allowed(resource, difference))
+        .filter(|difference| !allowed(resource, difference) && !of_undo(difference))
         .collect();
     if foreign.is_empty() {
         None

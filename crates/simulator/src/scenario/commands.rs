@@ -217,4 +217,55 @@ pub const SCENARIOS: &[Scenario] = &[
             stage.until_promoted("v1").await
         })
     }),
+    Scenario {
+        name: "undo-in-warm",
+        setup: long,
+        script: |stage| {
+            Box::pin(async move {
+                stage.push("v2").await?;
+                stage.until_step(2, "Observing").await?;
+                stage.command(json!({ "action": "undo" })).await?;
+                stage.until_phase("Idle").await
+            })
+        },
+        end: End::Promoted("v1"),
+        comparable: true,
+    },
+    Scenario {
+        name: "undo-when-rolled-back",
+        setup: long,
+        script: |stage| {
+            Box::pin(async move {
+                stage.errors("v2", 30);
+                stage.push("v2").await?;
+                stage.until_rolled_back().await?;
+                stage.command(json!({ "action": "undo" })).await?;
+                stage.until_phase("Idle").await
+            })
+        },
+        end: End::Promoted("v1"),
+        comparable: false,
+    },
+    promoted("undo-after-a-promotion", "v1", |stage| {
+        Box::pin(async move {
+            stage.push("v2").await?;
+            stage.until_promoted("v2").await?;
+            stage
+                .command(json!({ "action": "undo", "reason": "customers call" }))
+                .await?;
+            stage.until_promoted("v1").await
+        })
+    }),
+    promoted("undo-to-a-revision", "v1", |stage| {
+        Box::pin(async move {
+            for tag in ["v2", "v3"] {
+                stage.push(tag).await?;
+                stage.until_promoted(tag).await?;
+            }
+            stage
+                .command(json!({ "action": "undo", "revision": 1 }))
+                .await?;
+            stage.until_promoted("v1").await
+        })
+    }),
 ];

@@ -442,6 +442,8 @@ impl Cluster {
             | Effect::Transfer { .. }
             | Effect::ScaleReplicaSet { .. }
             | Effect::Return { .. }
+            | Effect::WriteTemplate { .. }
+            | Effect::Disown { .. }
             | Effect::Unpause { .. } => {}
         }
         self.react();
