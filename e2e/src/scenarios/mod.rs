@@ -21,6 +21,7 @@ mod stable_deleted;
 mod stable_down;
 mod steady;
 mod third_release;
+mod undo;
 mod uninstall;
 
 use crate::harness::runner::Scenario;
@@ -48,6 +49,7 @@ pub(crate) fn all() -> Vec<Scenario> {
             bad_input::SCENARIO,
             stable_down::SCENARIO,
             stable_deleted::SCENARIO,
+            undo::SCENARIO,
             replicas::SCENARIO,
             late_mutator::SCENARIO,
             cluster_wide::SCENARIO,
