@@ -270,7 +270,7 @@ pub struct HistoryEntry {
     /// Its images.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub images: Vec<String>,
-    /// `promoted`, `rolled-back`, `aborted` or `superseded`.
+    /// `promoted`, `rolled-back`, `aborted`, `superseded`, `interrupted` or `bypassed`.
     pub outcome: String,
     /// Why, in a sentence.
     pub reason: String,

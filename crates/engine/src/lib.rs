@@ -6,6 +6,7 @@
 
 pub mod admit;
 mod analysis;
+mod annotated;
 mod command;
 pub mod effect;
 pub mod identity;

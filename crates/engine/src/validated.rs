@@ -5,11 +5,12 @@
 use std::collections::BTreeMap;
 
 use crossfade_api::{
-    AnalysisSource, AnalysisSpec, ApprovalThen, BlueGreen, Canary, Duration, Inconclusive,
-    NoDataThen, PodMetrics, PolicyTraffic, RetainedRevision, RolloutPolicySpec, RolloutSpec, Step,
-    Strategy, Weight, annotations,
+    AnalysisSource, ApprovalThen, Duration, Inconclusive, NoDataThen, PodMetrics, PolicyTraffic,
+    RetainedRevision, RolloutPolicySpec, RolloutSpec, Step, Weight, annotations,
 };
 use serde::{Deserialize, Serialize};
+
+use crate::annotated;
 
 /// The plan of a release: every question answered.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -105,7 +106,7 @@ pub fn validate(
     )];
     layers.push((
         "annotations".to_owned(),
-        from_annotations(annotations, &mut problems),
+        annotated::layer(annotations, &mut problems),
     ));
     if let Some(name) = annotations.get(annotations::POLICY) {
         match (policies.namespaced.get(name), policies.cluster.get(name)) {
@@ -136,75 +137,6 @@ pub fn validate(
         sources: resolver.sources,
         problems,
     }
-}
-
-fn from_annotations(
-    annotations: &BTreeMap<String, String>,
-    problems: &mut Vec<String>,
-) -> RolloutPolicySpec {
-    let mut layer = RolloutPolicySpec::default();
-    match annotations
-        .get(annotations::STRATEGY)
-        .map(|text| text.trim())
-    {
-        None => {}
-        // Said, it counts: a policy that asks for blue-green is overruled.
-        Some("canary") => {
-            layer.strategy = Some(Strategy {
-                canary: Some(Canary::default()),
-                blue_green: None,
-            })
-        }
-        Some("blue-green") => {
-            layer.strategy = Some(Strategy {
-                canary: None,
-                blue_green: Some(BlueGreen::default()),
-            });
-        }
-        Some(other) => problems.push(format!(
-            "annotation {}: \"{other}\" is not a strategy; write canary",
-            annotations::STRATEGY
-        )),
-    }
-    if let Some(text) = annotations.get(annotations::STEPS) {
-        match annotations::parse_steps(text) {
-            Ok(_)
-                if layer
-                    .strategy
-                    .as_ref()
-                    .is_some_and(|strategy| strategy.blue_green.is_some()) =>
-            {
-                problems.push(format!(
-                    "annotation {}: \"{text}\" says the steps of a canary, and {} says blue-green, which has none; remove one of them",
-                    annotations::STEPS,
-                    annotations::STRATEGY
-                ));
-            }
-            Ok(steps) => {
-                let strategy = layer.strategy.get_or_insert_default();
-                strategy.canary.get_or_insert_default().steps = Some(steps);
-            }
-            Err(error) => problems.push(error.to_string()),
-        }
-    }
-    if let Some(text) = annotations.get(annotations::ANALYSIS) {
-        let source = match text.trim() {
-            "pods" => Some(AnalysisSource::Pods),
-            "none" => Some(AnalysisSource::None),
-            other => {
-                problems.push(format!(
-                    "annotation {}: \"{other}\" is not a source; write pods or none",
-                    annotations::ANALYSIS
-                ));
-                None
-            }
-        };
-        layer.analysis = Some(AnalysisSpec {
-            source,
-            ..AnalysisSpec::default()
-        });
-    }
-    layer
 }
 
 struct Resolver<'a> {

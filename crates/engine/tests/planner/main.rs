@@ -16,6 +16,7 @@ mod random;
 mod run;
 mod scenarios;
 mod script;
+mod server;
 mod tell;
 mod view;
 mod world;
