@@ -26,25 +26,10 @@ pub struct Canary {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 32))]
     pub steps: Option<Vec<Step>>,
-    /// How a template is released that the Deployment's history keeps as an earlier revision (`undo`, `git
-    /// revert`), default `shortPlan`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub retained_revision: Option<RetainedRevision>,
     /// Pods of the smallest canary, default 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 100_000))]
     pub min_replicas: Option<u32>,
-}
-
-/// How a template is released that has served before.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub enum RetainedRevision {
-    /// Full size, then all traffic, then the warm stay with its verdict.
-    #[default]
-    ShortPlan,
-    /// Every step, as any other.
-    Steps,
 }
 
 /// Blue-green: one move of all traffic.

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use crossfade_api::{
     AnalysisSource, ApprovalThen, Duration, Inconclusive, NoDataThen, PodMetrics, PolicyTraffic,
-    RetainedRevision, RolloutPolicySpec, RolloutSpec, Step, Weight, annotations,
+    RolloutPolicySpec, RolloutSpec, Step, Weight, annotations,
 };
 use serde::{Deserialize, Serialize};
 
@@ -17,8 +17,6 @@ use crate::annotated;
 #[serde(rename_all = "camelCase", default)]
 pub struct Plan {
     pub steps: Vec<PlannedStep>,
-    /// A template that has served before needs no steps.
-    pub short_for_retained: bool,
     pub min_replicas: u32,
     /// Milliseconds, as every length below.
     pub warm: u64,
@@ -182,14 +180,8 @@ impl Resolver<'_> {
         let steps = self.first("steps", |layer| canary(layer)?.steps, built_in_steps());
         let steps = planned(&steps, problems);
         let analysis = self.analysis(problems);
-        let retained = self.first(
-            "retainedRevision",
-            |layer| canary(layer)?.retained_revision,
-            RetainedRevision::ShortPlan,
-        );
         Plan {
             steps,
-            short_for_retained: retained == RetainedRevision::ShortPlan,
             min_replicas: self.first("minReplicas", |layer| canary(layer)?.min_replicas, 1),
             warm: self.length("warm", |layer| layer.warm, 300_000),
             settle_floor: self.length(

@@ -134,9 +134,7 @@ impl Pass<'_> {
         self.memory.refused = None;
         let candidate = self.seen.fresh_candidate.clone();
         let (mut plan, mut sources) = (self.validated.plan.clone(), self.validated.sources.clone());
-        if plan.short_for_retained
-            && let Some(revision) = self.retained(workload)
-        {
+        if let Some(revision) = self.retained(workload) {
             plan.steps.clear();
             sources.insert(
                 "steps".to_owned(),

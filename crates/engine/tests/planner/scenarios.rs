@@ -178,7 +178,6 @@ scenarios! {
     refused_recreate
     refused_two_active
     rejected_is_held
-    retained_wants_steps
     retry
     retry_older_rejected
     scale_in_steps
