@@ -112,6 +112,7 @@ impl Memory {
             &mut release.agreed_since,
             &mut release.stay_since,
             &mut release.no_data_since,
+            &mut release.lost_since,
         ] {
             clamp(since);
         }
@@ -136,6 +137,9 @@ pub struct Release {
     pub started_at: Option<Timestamp>,
     /// What served before.
     pub stable: Side,
+    /// Since when stable has no ReplicaSet.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lost_since: Option<Timestamp>,
     /// uids of ReplicaSets that were stable's and were deleted by somebody.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub lost_stable: Vec<String>,

@@ -14,8 +14,13 @@ use crate::memory::Release;
 use crate::observed::{ReplicaSet, Workload};
 use crate::report::WaitingOn;
 use crate::safety::enough;
-use crate::step::Pass;
+use crate::step::{Pass, after};
 use crate::traffic::target;
+
+/// How long stable's ReplicaSet is tried to be made again, in milliseconds.
+const REMAKE: u64 = 30_000;
+/// Between two looks at what is put aside.
+const LOOK: u64 = 2_000;
 
 impl Pass<'_> {
     /// Makes stable whole again. Returns whether this pass is used up by it.
@@ -93,10 +98,24 @@ impl Pass<'_> {
                 format!("stable's ReplicaSet was deleted by somebody; {name} has taken its place"),
             );
             if let Some(release) = self.memory.release.as_mut() {
+                release.lost_since = None;
                 let lost = std::mem::replace(&mut release.stable.uid, uid);
                 release.stable.name = name;
                 release.lost_stable.push(lost);
             }
+            return false;
+        }
+        // What takes the weight away by force needs no stable, and nothing may wait for a creation that is
+        // refused again and again (a quota of objects, a policy): then the phase goes on without stable.
+        let forced = (release.rollback.as_ref()).is_some_and(|rollback| rollback.force);
+        let now = self.now;
+        let since = self
+            .memory
+            .release
+            .as_mut()
+            .map_or(now, |release| *release.lost_since.get_or_insert(now));
+        let given_up = self.elapsed(since, REMAKE);
+        if given_up || forced && self.memory.phase == Phase::RollingBack {
             return false;
         }
         let name = release.stable.name.clone();
@@ -117,16 +136,11 @@ impl Pass<'_> {
             selector: workload.selector.clone(),
             template: kept.template.clone(),
         })));
-        // Who takes the weight by force does not wait for it.
-        let forced = (release.rollback.as_ref()).is_some_and(|rollback| rollback.force);
-        if forced {
-            return false;
-        }
         self.wait(
             WaitingOn::Observed,
             "stable's ReplicaSet to be made again: somebody deleted it",
-            None,
-            "then the release goes on",
+            Some(after(since, REMAKE)),
+            "go on without it",
         );
         true
     }
@@ -146,6 +160,8 @@ impl Pass<'_> {
                 });
             }
         }
+        // At rest nothing else may tell when they are.
+        self.wake(after(self.now, LOOK));
         self.wait(
             WaitingOn::PodsReady,
             "what came up in the place of stable's ReplicaSet to be put aside, once stable's pods are ready",

@@ -36,6 +36,13 @@ impl Pass<'_> {
             .revision
             .and_then(|number| u64::try_from(number).ok());
         let at_rest = phase == Phase::Idle;
+        if at_rest && (self.active_sets().len() != 1 || workload.replicas == 0) {
+            // Gated, it could not be released, and would hold up the rollout that is under way.
+            return (
+                "refused",
+                "the Deployment has no version to go back from: it is of size 0, or its own rollout has not ended; use kubectl rollout undo".to_owned(),
+            );
+        }
         let revision = match (revision, at_rest) {
             (None, true) => self.revision_before(workload),
             (revision, _) => revision,
@@ -175,8 +182,7 @@ impl Pass<'_> {
             return self.disown(workload);
         }
         if fingerprint(&workload.template) != undo.instead_of {
-            self.memory.undo = None;
-            return false;
+            return self.disown(workload);
         }
         self.emit(Effect::WriteTemplate {
             target: target(&workload.name, &workload.uid, &workload.resource_version),
