@@ -42,6 +42,9 @@ pub struct Memory {
     pub rejected: Vec<Rejected>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub history: Vec<HistoryEntry>,
+    /// Fingerprints of the templates that have served alone, newest first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub served: Vec<String>,
     /// managedFields of each Service before our first write, by name.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub originals: BTreeMap<String, Original>,
@@ -143,8 +146,9 @@ pub struct Release {
     /// uids of ReplicaSets that were stable's and were deleted by somebody.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub lost_stable: Vec<String>,
-    /// The workload had a size of 0 since the release began.
-    pub emptied: bool,
+    /// Others of the workload's ReplicaSets than stable's may have pods that nobody asked for: stable's was
+    /// deleted, or the size was 0.
+    pub strays: bool,
     /// The workload was unpaused by somebody since the release began.
     pub unpaused: bool,
     /// The candidate's ReplicaSet, once it was seen.

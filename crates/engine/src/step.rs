@@ -89,7 +89,9 @@ impl<'a> Pass<'a> {
             );
             return;
         }
-        if self.rescue(workload) {
+        // Law 6: taking the weight away comes before everything, also before stable is made whole.
+        let rolling_back = self.memory.phase == Phase::RollingBack;
+        if !rolling_back && self.rescue(workload) {
             return;
         }
         match self.memory.phase {
@@ -99,6 +101,9 @@ impl<'a> Pass<'a> {
             Phase::HandingOver => self.handing_over(workload),
             Phase::RollingBack => self.rolling_back(workload),
             Phase::RolledBack => self.rolled_back(workload),
+        }
+        if rolling_back {
+            self.rescue(workload);
         }
         if !at_rest && !self.effects.iter().any(Effect::moves_traffic) {
             self.give_leftovers_back();

@@ -409,6 +409,9 @@ impl Pass<'_> {
             },
         );
         self.memory.history.truncate(KEPT_ENTRIES);
+        if !release.fingerprint.is_empty() {
+            self.note_served_alone(release.fingerprint);
+        }
         self.enter(Phase::Idle);
         // The rest of the clean-up, and a newer template that stayed gated, are Idle's.
         self.wake(now);

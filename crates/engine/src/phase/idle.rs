@@ -6,8 +6,8 @@ use crossfade_api::{Phase, StepState};
 
 use crate::effect::Effect;
 use crate::identity::{fingerprint, images, same_template};
-use crate::memory::{Memory, Original, Release, Side};
-use crate::observed::{Owner, Service, Workload};
+use crate::memory::{KEPT_ENTRIES, Memory, Original, Release, Side};
+use crate::observed::{KeptTemplate, Owner, Service, Workload};
 use crate::report::WaitingOn;
 use crate::step::Pass;
 use crate::traffic::target;
@@ -141,6 +141,7 @@ impl Pass<'_> {
                 format!("none: this template is revision {revision}, which has served before"),
             );
         }
+        self.note_served_alone(fingerprint(&stable.template));
         let release = Release {
             parallel: format!("{}-{candidate}", cut(&workload.name, NAME)),
             candidate,
@@ -176,11 +177,21 @@ impl Pass<'_> {
         self.preparing(workload);
     }
 
-    /// The revision in the workload's history that has this template: it has served before. One that was
-    /// taken back since has to pass every step.
+    /// Remembers a template that has everything: the short plan is for going back to one of those.
+    pub(crate) fn note_served_alone(&mut self, print: String) {
+        let served = &mut self.memory.served;
+        served.retain(|known| *known != print);
+        served.insert(0, print);
+        served.truncate(KEPT_ENTRIES);
+    }
+
+    /// The revision in the workload's history that has this template and has served everything before. One
+    /// that was taken back since, or that only ever passed beside another, has to pass every step.
     fn retained(&self, workload: &Workload) -> Option<u64> {
         let print = fingerprint(&workload.template);
-        if (self.memory.rejected.iter()).any(|rejected| rejected.fingerprint == print) {
+        if !self.memory.served.contains(&print)
+            || (self.memory.rejected.iter()).any(|rejected| rejected.fingerprint == print)
+        {
             return None;
         }
         self.seen
@@ -274,9 +285,23 @@ impl Pass<'_> {
             .parallels
             .iter()
             .find(|parallel| !parallel.deleting);
-        if !parked && parallel.is_none() {
+        // Parked is also what came up in the place of a stable that was deleted. The hand-over pauses the
+        // parallel Deployment before it parks; and once that is gone, what serves is not stable.
+        let remade = self.seen.own_replica_sets().find(|set| {
+            let stables = |kept: &&KeptTemplate| {
+                kept.hash == set.hash && same_template(&kept.template, &set.template)
+            };
+            set.replicas > 0 && self.seen.kept.iter().any(|kept| stables(&kept))
+        });
+        let strays = workload.paused && remade.is_some() && self.active_sets().len() > 1;
+        if !parked && parallel.is_none() && !strays {
             return false;
         }
+        let parked = parked
+            && match parallel {
+                Some(parallel) => parallel.paused,
+                None => remade.is_none(),
+            };
         let kept = parallel.and_then(|parallel| parallel.originals.clone());
         let read = |key: &str| kept.as_ref().and_then(|kept| kept.get(key)).cloned();
         let mut release: Release = read("release")
@@ -285,6 +310,10 @@ impl Pass<'_> {
         let originals: std::collections::BTreeMap<String, Original> = read("originals")
             .and_then(|value| serde_json::from_value(value).ok())
             .unwrap_or_default();
+        let of_stable = |kept: &&KeptTemplate| remade.is_none_or(|set| set.hash == kept.hash);
+        if let Some(kept) = self.seen.kept.iter().find(of_stable) {
+            kept.candidate.clone_into(&mut release.candidate);
+        }
         if let Some(parallel) = parallel {
             parallel.name.clone_into(&mut release.parallel);
             parallel.candidate.clone_into(&mut release.candidate);
@@ -294,7 +323,10 @@ impl Pass<'_> {
             release.plan = self.validated.plan.clone();
         }
         if release.stable.uid.is_empty()
-            && let [stable] = self.active_sets().as_slice()
+            && let Some(stable) = remade.or(match self.active_sets().as_slice() {
+                [only] => Some(*only),
+                _ => None,
+            })
             && !parked
         {
             release.stable = Side {
@@ -321,6 +353,7 @@ impl Pass<'_> {
             });
         }
         release.weighted = true;
+        release.strays = strays;
         self.memory = Memory {
             workload_uid: workload.uid.clone(),
             release: Some(release),
@@ -330,6 +363,7 @@ impl Pass<'_> {
             consumed: self.memory.consumed.clone(),
             history: std::mem::take(&mut self.memory.history),
             rejected: std::mem::take(&mut self.memory.rejected),
+            served: std::mem::take(&mut self.memory.served),
             ..Memory::default()
         };
         if parked {

@@ -11,7 +11,7 @@ use crossfade_api::{Phase, Weight};
 use crate::effect::{Effect, NewReplicaSet};
 use crate::identity::same_template;
 use crate::memory::Release;
-use crate::observed::{ReplicaSet, Workload};
+use crate::observed::{KeptTemplate, ReplicaSet, Workload};
 use crate::report::WaitingOn;
 use crate::safety::enough;
 use crate::step::{Pass, after};
@@ -37,7 +37,7 @@ impl Pass<'_> {
         };
         // Of a size of 0 nothing serves, and a ReplicaSet made then would be cleaned up as history.
         if workload.replicas == 0 {
-            release.emptied = true;
+            release.strays = true;
             if !release.unpaused {
                 self.park_history();
             }
@@ -47,8 +47,10 @@ impl Pass<'_> {
         match self.stable_set().filter(|set| !set.deleting) {
             None => self.remake(workload, &release),
             // Others may have pods because somebody unpaused the Deployment: that was his will.
+            // What is parked outside the hand-over is what was put aside here, remembered or not.
             Some(stable)
-                if !release.unpaused && (release.emptied || !release.lost_stable.is_empty()) =>
+                if !release.unpaused
+                    && (release.strays || self.seen.parked_replica_sets().next().is_some()) =>
             {
                 self.put_aside(workload, stable);
                 false
@@ -75,15 +77,27 @@ impl Pass<'_> {
         }
     }
 
+    /// The copy of stable's template.
+    fn kept_of(&self, release: &Release) -> Option<&'_ KeptTemplate> {
+        let hash = release.stable.hash.as_str();
+        let mut kept = self.seen.kept.iter();
+        kept.find(|kept| kept.candidate == release.candidate && kept.hash == hash)
+    }
+
+    /// Whether stable's ReplicaSet is still tried to be made again.
+    pub(crate) fn remaking(&self) -> bool {
+        let Some(release) = self.memory.release.as_ref() else {
+            return false;
+        };
+        let forced = (release.rollback.as_ref()).is_some_and(|rollback| rollback.force);
+        let given_up = (release.lost_since).is_some_and(|since| self.now >= after(since, REMAKE));
+        !forced && !given_up && self.kept_of(release).is_some()
+    }
+
     /// Takes on the ReplicaSet that was made again, or makes it.
     fn remake(&mut self, workload: &Workload, release: &Release) -> bool {
         let hash = release.stable.hash.as_str();
-        let Some(kept) = self
-            .seen
-            .kept
-            .iter()
-            .find(|kept| kept.candidate == release.candidate && kept.hash == hash)
-        else {
+        let Some(kept) = self.kept_of(release).cloned() else {
             // Nothing to make it from: what the phase does without stable has to do.
             return false;
         };
@@ -99,6 +113,7 @@ impl Pass<'_> {
             );
             if let Some(release) = self.memory.release.as_mut() {
                 release.lost_since = None;
+                release.strays = true;
                 let lost = std::mem::replace(&mut release.stable.uid, uid);
                 release.stable.name = name;
                 release.lost_stable.push(lost);
@@ -145,11 +160,23 @@ impl Pass<'_> {
         true
     }
 
-    /// Whether something is still put aside: at rest, and when a hand-over begins, nothing may be. Once
-    /// the Deployment is unpaused it sees to them itself.
-    pub(crate) fn aside_left(&mut self, workload: &Workload) -> bool {
+    /// Whether something with pods is still put aside: a hand-over does not begin beside it. Empty ones are
+    /// parked in it anyway, and returned at its end.
+    pub(crate) fn aside_left(&mut self) -> bool {
+        let with_pods = |set: &ReplicaSet| set.replicas > 0 || set.status_replicas > 0;
+        let left = self.seen.parked_replica_sets().any(with_pods);
+        if left {
+            self.wait_for_aside();
+        }
+        left
+    }
+
+    /// Whether anything is still put aside at rest: nothing may be. Once the Deployment is unpaused it sees
+    /// to them itself.
+    pub(crate) fn aside_left_at_rest(&mut self, workload: &Workload) -> bool {
         let left: Vec<&ReplicaSet> = self.seen.parked_replica_sets().collect();
-        if left.is_empty() {
+        // Of a size of 0 the Deployment has nothing to start in the wrong order: it is unpaused first.
+        if left.is_empty() || workload.paused && workload.replicas == 0 {
             return false;
         }
         if !workload.paused {
@@ -160,7 +187,12 @@ impl Pass<'_> {
                 });
             }
         }
-        // At rest nothing else may tell when they are.
+        self.wait_for_aside();
+        true
+    }
+
+    fn wait_for_aside(&mut self) {
+        // Nothing else may tell when they are.
         self.wake(after(self.now, LOOK));
         self.wait(
             WaitingOn::PodsReady,
@@ -168,7 +200,6 @@ impl Pass<'_> {
             None,
             "then it goes on",
         );
-        true
     }
 
     /// What came up in stable's place goes back to the history.
@@ -195,6 +226,9 @@ impl Pass<'_> {
         }
         let needed = enough(Weight::FULL, workload.replicas, 0, workload.max_unavailable);
         let takes_over = self.stable_ready() >= needed;
+        // The parallel Deployment has the same selector: it would adopt one that is set free, and clean it
+        // up, for it keeps no history.
+        let adopts = (self.seen.parallels.iter()).any(|parallel| !parallel.deleting);
         for set in self.seen.parked_replica_sets() {
             let target = target(&set.name, &set.uid, &set.resource_version);
             if set.replicas > 0 && takes_over {
@@ -203,7 +237,7 @@ impl Pass<'_> {
                     from: set.replicas,
                     to: 0,
                 });
-            } else if set.replicas == 0 && stable.replicas > 0 {
+            } else if set.replicas == 0 && stable.replicas > 0 && !adopts {
                 self.emit(Effect::Return {
                     target,
                     owner_index: set.owner_index.unwrap_or(0),

@@ -34,7 +34,7 @@ impl Pass<'_> {
         if workload.deleting {
             return;
         }
-        if self.aside_left(workload) {
+        if self.aside_left_at_rest(workload) {
             return;
         }
         if !workload.paused {

@@ -29,9 +29,13 @@ impl Pass<'_> {
         // off once no candidate pod is left: giving the Services back must not be undone by a pin.
         // And stable cannot take anything back once the Deployment itself has ended its pods, as an
         // unpaused one did before it was paused again: then what the Deployment runs serves.
+        // One that somebody deleted is made again, and until its pods are gone they answer.
         let lost = workload.replicas > 0
             && workload.observed_generation >= workload.generation
-            && self.stable_set().is_none_or(|set| set.replicas == 0);
+            && match self.stable_set() {
+                Some(set) => set.replicas == 0,
+                None => !self.remaking() && self.stable_ready() == 0,
+            };
         let split = if workload.paused && self.candidate_left() && !lost {
             SplitTo::Stable {
                 hash: release.stable.hash.clone(),

@@ -229,7 +229,7 @@ impl Pass<'_> {
             return;
         };
         if release.step >= release.plan.warm_index() {
-            if self.aside_left(workload) {
+            if self.aside_left() {
                 return;
             }
             let Some(release) = self.memory.release.as_mut() else {

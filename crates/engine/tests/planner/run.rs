@@ -44,6 +44,8 @@ pub const FAULTS: [Fault; 6] = [
 const FENCE: Millis = 5000;
 /// Passes at one moment before it counts as going round in circles.
 const PASSES: usize = 80;
+/// The controller's, after a write that was refused.
+const BACK_OFF: Millis = 1000;
 
 #[derive(Debug)]
 pub struct Run {
@@ -176,7 +178,7 @@ impl Run {
         if !decision.effects_first {
             self.store(decision.memory.clone());
         }
-        let mut refused = false;
+        let (mut refused, mut back_off) = (false, false);
         for effect in &decision.effects {
             let moves_to_stable = matches!(
                 effect,
@@ -202,9 +204,16 @@ impl Run {
                 }
                 continue;
             }
-            refused |= self.perform(effect, false) == Answer::Conflict;
+            let answer = self.perform(effect, false);
+            refused |= answer != Answer::Done;
+            back_off |= answer == Answer::Refused;
         }
         self.store(decision.memory);
+        if back_off {
+            let later = self.world.now + BACK_OFF;
+            self.wake = Some(self.wake.map_or(later, |wake| wake.min(later)));
+            return self.memory != before;
+        }
         !decision.effects.is_empty() || self.memory != before
     }
 
@@ -238,7 +247,7 @@ impl Run {
             self.violate(broken);
         }
         let answer = self.world.apply(effect, cut_short);
-        if answer == Answer::Conflict {
+        if answer != Answer::Done {
             let _ = writeln!(self.log, "        refused: {}", effect.name());
         }
         self.react();

@@ -133,6 +133,7 @@ scenarios! {
     deleted
     deleted_in_handover
     git_revert_to_history
+    git_revert_to_unserved
     grow_in_handover
     invalid_at_rest
     late_candidate
@@ -141,6 +142,8 @@ scenarios! {
     memory_lost_before_unpause
     memory_lost_in_step
     memory_lost_while_parking
+    memory_lost_with_stable_remade
+    memory_lost_with_stable_remade_rolled_back
     no_data_rollback
     no_data_stay
     no_metrics_judged
@@ -193,6 +196,7 @@ scenarios! {
     short_once_in_warm
     short_three_times
     shrink_in_handover
+    stable_gone_for_good
     stable_gone_rolled_back
     stable_gone_step
     stable_gone_step_with_history
@@ -215,4 +219,5 @@ scenarios! {
     unpaused_in_handover
     unpaused_in_warm
     zero_and_back_without_history
+    zero_and_reverted
 }

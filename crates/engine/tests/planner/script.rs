@@ -4,6 +4,7 @@ use crossfade_api::{Action, ControlSpec, Phase, RolloutSpec};
 use crossfade_engine::validated::{Policies, validate};
 use serde_json::json;
 
+use crate::objects::Own;
 use crate::run::{Fault, Run};
 use crate::world::{Manner, Millis, World, template};
 
@@ -234,6 +235,7 @@ fn command(run: &mut Run, line: &str, words: &[&str], strict: bool) {
             return;
         }
         ["history-limit", number] => run.world.edit(|web| web.history_limit = parse(number)),
+        ["refuse-sets"] => run.world.refuses_sets = true,
         ["delete-stable"] => {
             run.lawless = true;
             let release = run.memory.release.clone().unwrap_or_default();
@@ -427,6 +429,12 @@ fn expect(run: &Run, line: &str, words: &[&str]) {
                 .filter(|pod| pod.gone_at.is_none())
                 .all(|pod| pod.image == *image)
         }
+        // A revision is still there to go back to.
+        ["history", image] => run.world.sets.iter().any(|set| {
+            matches!(&set.own, Own::Deployment(uid) if web.is_some_and(|web| web.uid == *uid))
+                && set.replicas == 0
+                && crate::world::image(&set.template) == *image
+        }),
         ["rest"] => {
             let services = run.world.services.iter().all(|service| {
                 service.hash.is_none()

@@ -137,6 +137,7 @@ impl World {
                     Answer::Conflict
                 }
             }
+            Effect::CreateReplicaSet(_) if self.refuses_sets => Answer::Refused,
             Effect::CreateReplicaSet(new) => {
                 if self.sets.iter().any(|set| set.name == new.name) {
                     return Answer::Done;

@@ -35,6 +35,8 @@ pub struct World {
     pub manners: BTreeMap<String, Manner>,
     pub fence: Option<Millis>,
     pub quota: Option<usize>,
+    /// No ReplicaSet can be created: a policy, a quota of objects.
+    pub refuses_sets: bool,
     pub metrics: bool,
     pub rate: u64,
     pub ticks: Vec<Tick>,
@@ -57,6 +59,8 @@ pub struct World {
 pub enum Answer {
     Done,
     Conflict,
+    /// By a rule of the cluster, and again when it is tried again.
+    Refused,
 }
 
 pub const ROLLOUT_UID: &str = "rollout-uid";
@@ -121,6 +125,7 @@ impl World {
             manners: BTreeMap::new(),
             fence: None,
             quota: None,
+            refuses_sets: false,
             metrics: true,
             rate: 1200,
             ticks: Vec::new(),
