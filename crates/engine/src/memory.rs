@@ -40,6 +40,9 @@ pub struct Memory {
     pub consumed: Vec<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub rejected: Vec<Rejected>,
+    /// Releases that somebody else's hand ended, newest first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub interrupted: Vec<Interruption>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub history: Vec<HistoryEntry>,
     /// Fingerprints of the templates that have served alone, newest first.
@@ -68,6 +71,15 @@ pub struct Memory {
 pub struct Original {
     pub uid: String,
     pub managed_fields: Value,
+}
+
+/// The end of a release by somebody else's hand.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Interruption {
+    /// Of the candidate's template.
+    pub fingerprint: String,
+    pub at: Timestamp,
 }
 
 /// Where `undo` goes back to.
@@ -116,6 +128,7 @@ impl Memory {
             &mut release.stay_since,
             &mut release.no_data_since,
             &mut release.lost_since,
+            &mut release.empty_since,
         ] {
             clamp(since);
         }
@@ -149,6 +162,9 @@ pub struct Release {
     /// Others of the workload's ReplicaSets than stable's may have pods that nobody asked for: stable's was
     /// deleted, or the size was 0.
     pub strays: bool,
+    /// Since when the workload has a size of 0.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub empty_since: Option<Timestamp>,
     /// The workload was unpaused by somebody since the release began.
     pub unpaused: bool,
     /// The candidate's ReplicaSet, once it was seen.

@@ -317,6 +317,7 @@ impl<'a> Pass<'a> {
                 force: false,
             });
             release.paused = None;
+            release.reminded = 0;
             self.event(true, "RollingBack", reason);
         }
         self.enter(Phase::RollingBack);

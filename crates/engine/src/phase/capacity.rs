@@ -11,6 +11,10 @@ use crate::safety::{candidate_size, enough};
 use crate::step::{Pass, after};
 use crate::traffic::target;
 
+/// The scheduler's word for a pod that fits nowhere.
+const UNSCHEDULABLE: &str = "Unschedulable";
+/// How long a pod of stable may be without room before the candidate gives way.
+const ROOM: u64 = 30_000;
 /// How often a side may fall short before the candidate is taken away.
 const SHORTFALLS: u32 = 3;
 
@@ -71,6 +75,81 @@ impl Pass<'_> {
             return true;
         }
         false
+    }
+
+    /// At size 0 nothing serves and nothing can be compared: it waits to be scaled up again, as an
+    /// autoscaler may do, and begins the step anew. Returns whether it waits.
+    pub(super) fn emptied(&mut self, workload: &Workload) -> bool {
+        let now = self.now;
+        let Some(release) = self.memory.release.as_mut() else {
+            return false;
+        };
+        if workload.replicas > 0 {
+            if release.empty_since.take().is_some() {
+                release.progress_since = Some(now);
+            }
+            return false;
+        }
+        let since = *release.empty_since.get_or_insert(now);
+        (release.stay_since, release.agreed_since) = (None, None);
+        (release.most_ready, release.complete_for) = (0, 0);
+        let until = after(since, release.plan.progress_deadline);
+        let deadline = Duration::from_milliseconds(release.plan.progress_deadline);
+        if now >= until {
+            self.roll_back(
+                Cause::Interrupted,
+                format!("the Deployment was at size 0 for {deadline} (progressDeadline)"),
+            );
+            self.rolling_back(workload);
+            return true;
+        }
+        self.enter_state(StepState::Scaling);
+        self.resize(0);
+        self.wait(
+            WaitingOn::PodsReady,
+            "the Deployment to be scaled up again: at size 0 there is nothing to compare",
+            Some(until),
+            "roll back",
+        );
+        true
+    }
+
+    /// Law 3: when stable is short of pods for which there is no room, the candidate gives way. Once it
+    /// carries everything the hand-over makes the room. Returns whether the release ends by it.
+    pub(super) fn no_room(&mut self, workload: &Workload, release: &Release) -> bool {
+        let candidate = self.candidate_pods().any(|pod| !pod.deleting);
+        let share = release.plan.weight_at(release.step);
+        let needed = enough(Weight::FULL, workload.replicas, 0, workload.max_unavailable);
+        if !candidate || share == Weight::FULL || self.flipped() || self.stable_ready() >= needed {
+            return false;
+        }
+        let refused = self
+            .stable_set()
+            .and_then(|set| set.replica_failure.clone())
+            .filter(|failure| failure.to_lowercase().contains("exceeded quota"));
+        let pending = self
+            .stable_pods()
+            .filter(|pod| !pod.deleting && !pod.ready)
+            .filter_map(|pod| Some((pod, pod.trouble.as_ref()?)))
+            .find(|(_, trouble)| trouble.reason == UNSCHEDULABLE);
+        let why = match (refused, pending) {
+            (Some(failure), _) => failure,
+            (None, Some((pod, trouble))) => {
+                // An autoscaler of nodes may be at it.
+                let since = pod.created.unwrap_or(self.now);
+                if !self.elapsed(since, ROOM) {
+                    return false;
+                }
+                format!("pod {}: {}", pod.name, trouble.message)
+            }
+            (None, None) => return false,
+        };
+        self.roll_back(
+            Cause::Failed,
+            format!("there is no room for stable and the candidate, which gives way: {why}"),
+        );
+        self.rolling_back(workload);
+        true
     }
 
     /// Both sides follow N; the candidate has the size of its step.

@@ -18,18 +18,11 @@ use crate::sides::next_revision;
 use crate::step::{Pass, after};
 use crate::traffic::{Settled, target};
 
-/// After this long in one hand-over it says so; there is no way back to take.
-const ESCALATION: u64 = 60_000;
-
 impl Pass<'_> {
     pub(crate) fn handing_over(&mut self, workload: &Workload) {
         self.remember_candidate_set();
         self.note_judged_pods();
-        let since = self.memory.phase_since.unwrap_or(self.now);
-        let late = after(since, ESCALATION);
-        if self.now < late {
-            self.wake(late);
-        }
+        self.wake_when_late();
         let Some(candidate) = self.candidate_set() else {
             self.candidate_lost(workload);
             return;
@@ -86,33 +79,7 @@ impl Pass<'_> {
 
     /// Says which stage is waited for, until when without worry, and what then.
     fn stage(&mut self, text: impl Into<String>, then: &str) {
-        let since = self.memory.phase_since.unwrap_or(self.now);
-        let late = after(since, ESCALATION);
-        let text = text.into();
-        if self.now >= late {
-            let passed = (self.now.as_millisecond()).saturating_sub(since.as_millisecond());
-            let minutes = u64::try_from(passed).unwrap_or(0) / ESCALATION;
-            // Once a minute, however many passes there are.
-            let told = self.memory.release.as_mut().is_some_and(|release| {
-                std::mem::replace(&mut release.reminded, minutes) >= minutes
-            });
-            if !told {
-                self.event(
-                    true,
-                    "HandOverSlow",
-                    format!("for {minutes} min the hand-over waits for {text}"),
-                );
-            }
-            self.wake(after(since, (minutes + 1) * ESCALATION));
-            self.wait(WaitingOn::HandOver, text, None, then);
-        } else {
-            self.wait(
-                WaitingOn::HandOver,
-                text,
-                Some(late),
-                format!("an event says so; {then}"),
-            );
-        }
+        self.patiently("HandOverSlow", WaitingOn::HandOver, text, then);
     }
 
     /// The warm stay is longer than the drain. Only a Service that came after it, and was open until it

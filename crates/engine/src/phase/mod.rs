@@ -4,6 +4,7 @@ mod bypass;
 mod capacity;
 mod handing_over;
 mod idle;
+mod patience;
 mod preparing;
 mod progressing;
 mod rescue;

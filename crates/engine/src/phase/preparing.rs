@@ -3,6 +3,7 @@
 
 use crossfade_api::annotations::BYPASS;
 use crossfade_api::{Phase, StepState};
+use jiff::Timestamp;
 
 use crate::effect::{Effect, NewParallel};
 use crate::identity::same_template;
@@ -36,6 +37,9 @@ impl Pass<'_> {
             return false;
         };
         self.remember_originals();
+        let until = release
+            .progress_since
+            .map(|since| after(since, release.plan.progress_deadline));
         if !self
             .seen
             .kept
@@ -60,19 +64,19 @@ impl Pass<'_> {
             self.wait(
                 WaitingOn::Observed,
                 "every Service of the workload to be pinned to stable",
-                None,
-                "then the candidate starts",
+                until,
+                "roll back",
             );
-            return false;
+            return self.started_late(until);
         }
         if !self.restore_managed_fields() {
             self.wait(
                 WaitingOn::Observed,
                 "managedFields of the Services to be put back",
-                None,
-                "then the candidate starts",
+                until,
+                "roll back",
             );
-            return false;
+            return self.started_late(until);
         }
         // An empty ReplicaSet with the candidate's template is older than the candidate's own: the
         // Deployment controller would take it for the new one and replace every judged pod.
@@ -88,8 +92,9 @@ impl Pass<'_> {
             self.effects_of(
                 doubles,
                 "empty ReplicaSets with the candidate's template to be gone",
+                until,
             );
-            return false;
+            return self.started_late(until);
         }
         let others: Vec<Effect> = self
             .seen
@@ -107,8 +112,8 @@ impl Pass<'_> {
                 .iter()
                 .any(|parallel| parallel.name != release.parallel)
         {
-            self.effects_of(others, "an earlier candidate to be gone");
-            return false;
+            self.effects_of(others, "an earlier candidate to be gone", until);
+            return self.started_late(until);
         }
         let Some(parallel) = self.parallel() else {
             let size = candidate_size(
@@ -129,9 +134,6 @@ impl Pass<'_> {
                 template: workload.template.clone(),
                 originals: serde_json::json!({ "release": kept, "originals": self.memory.originals }),
             })));
-            let until = release
-                .progress_since
-                .map(|since| after(since, release.plan.progress_deadline));
             self.wait(
                 WaitingOn::Observed,
                 "the parallel Deployment to be created",
@@ -150,9 +152,6 @@ impl Pass<'_> {
         }
         self.remember_candidate_set();
         if self.candidate_set().is_none() {
-            let until = release
-                .progress_since
-                .map(|since| after(since, release.plan.progress_deadline));
             self.wait(
                 WaitingOn::Observed,
                 "the candidate's ReplicaSet to appear",
@@ -170,7 +169,7 @@ impl Pass<'_> {
     }
 
     /// The progress deadline passed while nothing could even be created.
-    fn started_late(&mut self, until: Option<jiff::Timestamp>) -> bool {
+    fn started_late(&mut self, until: Option<Timestamp>) -> bool {
         if until.is_some_and(|until| self.now >= until) {
             self.roll_back(
                 Cause::Failed,
@@ -180,11 +179,11 @@ impl Pass<'_> {
         false
     }
 
-    fn effects_of(&mut self, effects: Vec<Effect>, what: &str) {
+    fn effects_of(&mut self, effects: Vec<Effect>, what: &str, until: Option<Timestamp>) {
         for effect in effects {
             self.emit(effect);
         }
-        self.wait(WaitingOn::Observed, what, None, "then the candidate starts");
+        self.wait(WaitingOn::Observed, what, until, "roll back");
     }
 
     /// Whether something outside ends the release, in any phase in which it still can be undone. If
@@ -227,13 +226,6 @@ impl Pass<'_> {
             self.roll_back(
                 Cause::Interrupted,
                 format!("a Service appeared or changed that cannot be used: {refusal}"),
-            );
-            return true;
-        }
-        if workload.replicas == 0 {
-            self.roll_back(
-                Cause::Interrupted,
-                "the Deployment was scaled to 0".to_owned(),
             );
             return true;
         }

@@ -55,6 +55,9 @@ impl Pass<'_> {
         } else {
             Phase::Progressing
         });
+        if self.emptied(workload) || self.no_room(workload, &release) {
+            return;
+        }
         let weight = release.plan.weight_at(release.step);
         let size = candidate_size(weight, workload.replicas, release.plan.min_replicas);
         if self.fell_short(workload, &release) {
@@ -123,11 +126,26 @@ impl Pass<'_> {
             release.stay_since = None;
         }
         self.write_split(split);
+        let since = self
+            .memory
+            .release
+            .as_ref()
+            .and_then(|release| release.state_since)
+            .unwrap_or(self.now);
+        let until = after(since, SETTLE_DEADLINE);
+        if self.now >= until {
+            self.roll_back(
+                Cause::Failed,
+                format!("the weight {weight} could not be written within 5m"),
+            );
+            self.wake(self.now);
+            return false;
+        }
         self.wait(
             WaitingOn::Observed,
             format!("the weight {weight} to be written"),
-            None,
-            "then it is verified",
+            Some(until),
+            "roll back",
         );
         false
     }

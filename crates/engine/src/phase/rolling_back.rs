@@ -6,12 +6,19 @@
 use crossfade_api::{Duration, HistoryEntry, Phase, RejectedEntry};
 
 use crate::effect::{Effect, SplitTo};
-use crate::memory::{Cause, KEPT_ENTRIES, Rejected, Release};
+use crate::memory::{Cause, Interruption, KEPT_ENTRIES, Rejected, Release};
 use crate::observed::Workload;
 use crate::report::WaitingOn;
 use crate::sides::count;
 use crate::step::{Pass, after};
 use crate::traffic::{Settled, target};
+
+/// Its event, once a minute.
+const SLOW: &str = "RollBackSlow";
+/// So many releases of one template may be ended by somebody else's hand …
+const OFTEN: usize = 3;
+/// … within this time, in milliseconds; then the template is held.
+const WITHIN: u64 = 600_000;
 
 impl Pass<'_> {
     pub(crate) fn rolling_back(&mut self, workload: &Workload) {
@@ -48,10 +55,10 @@ impl Pass<'_> {
             // Scaled to 0 stable has no pod because its user wants none.
             let stable_down = self.stable_ready() == 0 && workload.replicas > 0;
             if workload.paused && candidate_serves && stable_down && !rollback.force {
-                self.wait(
+                self.patiently(
+                    SLOW,
                     WaitingOn::PodsReady,
                     "a ready pod of stable: it has none, so the weight stays with the candidate",
-                    None,
                     "abort --force takes the weight all the same",
                 );
                 return;
@@ -149,10 +156,10 @@ impl Pass<'_> {
             {
                 rollback.clear_since = None;
             }
-            self.wait(
+            self.patiently(
+                SLOW,
                 WaitingOn::Settle,
                 why,
-                None,
                 "it never gives up; abort needs nothing more from you",
             );
             return false;
@@ -191,15 +198,39 @@ impl Pass<'_> {
         }
         let pods = count(self.candidate_pods().filter(|pod| !pod.deleting));
         if self.candidate_left() {
-            self.wait(
+            self.patiently(
+                SLOW,
                 WaitingOn::PodsGone,
                 format!("the candidate's pods to be deleted; {pods} are left"),
-                None,
                 "the garbage collector ends them; then the Services are given back",
             );
             return false;
         }
         true
+    }
+
+    /// Whether this end by somebody else's hand is one too many: what ends every release would otherwise
+    /// be fought for ever.
+    fn too_often(&mut self) -> bool {
+        let now = self.now;
+        let Some(release) = self.memory.release.as_ref() else {
+            return false;
+        };
+        let fingerprint = release.fingerprint.clone();
+        let ends = &mut self.memory.interrupted;
+        ends.retain(|end| now < after(end.at, WITHIN));
+        ends.insert(
+            0,
+            Interruption {
+                fingerprint: fingerprint.clone(),
+                at: now,
+            },
+        );
+        ends.truncate(KEPT_ENTRIES);
+        ends.iter()
+            .filter(|end| end.fingerprint == fingerprint)
+            .count()
+            >= OFTEN
     }
 
     fn rolled_back_now(&mut self) {
@@ -208,17 +239,30 @@ impl Pass<'_> {
             return;
         };
         let rollback = release.rollback.clone().unwrap_or_default();
+        let often = rollback.cause == Cause::Interrupted && self.too_often();
+        let Some(release) = self.memory.release.as_ref() else {
+            return;
+        };
+        let reason = if often {
+            format!(
+                "{}; that ended {OFTEN} releases of this template within {} minutes: it is held until retry",
+                rollback.reason,
+                WITHIN / 60_000
+            )
+        } else {
+            rollback.reason.clone()
+        };
         let (outcome, rejected) = match rollback.cause {
             Cause::Failed => ("rolled-back", true),
             Cause::Aborted => ("aborted", true),
             Cause::Superseded => ("superseded", false),
-            Cause::Interrupted => ("interrupted", false),
+            Cause::Interrupted => ("interrupted", often),
         };
         let history = HistoryEntry {
             candidate: release.candidate.clone(),
             images: release.images.clone(),
             outcome: outcome.to_owned(),
-            reason: rollback.reason.clone(),
+            reason: reason.clone(),
             started_at: release.started_at,
             ended_at: Some(now),
             replaced_pods: release.replaced_pods.clone(),
@@ -229,7 +273,7 @@ impl Pass<'_> {
                 entry: RejectedEntry {
                     candidate: release.candidate.clone(),
                     images: release.images.clone(),
-                    reason: rollback.reason.clone(),
+                    reason: reason.clone(),
                     at: Some(now),
                 },
             };
@@ -247,11 +291,7 @@ impl Pass<'_> {
             self.memory.history.insert(0, history);
         }
         self.memory.history.truncate(KEPT_ENTRIES);
-        self.event(
-            true,
-            "RolledBack",
-            format!("stable serves alone: {}", rollback.reason),
-        );
+        self.event(true, "RolledBack", format!("stable serves alone: {reason}"));
         self.enter(Phase::RolledBack);
         self.wake(now);
     }

@@ -192,11 +192,8 @@ pub fn effect(
                         .map(|set| &set.hash)
                         == service.hash.as_ref()
             });
-            let least = if full {
-                web.map_or(0, |web| web.replicas)
-            } else {
-                1
-            };
+            let wanted = web.map_or(0, |web| web.replicas);
+            let least = if full { wanted } else { wanted.min(1) };
             if *to < least || fenced {
                 return Err(format!(
                     "the candidate shrinks to {to}, it carries the share of {least}"

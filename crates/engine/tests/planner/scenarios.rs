@@ -134,6 +134,7 @@ scenarios! {
     deleted_in_handover
     git_revert_to_history
     git_revert_to_unserved
+    gives_way_quota
     grow_in_handover
     invalid_at_rest
     late_candidate
@@ -150,6 +151,7 @@ scenarios! {
     no_service
     no_service_abort
     parallel_deleted_by_somebody
+    parallel_deleted_forever
     pause_resume
     pause_while_scaling
     promote
@@ -220,4 +222,6 @@ scenarios! {
     unpaused_in_warm
     zero_and_back_without_history
     zero_and_reverted
+    zero_in_warm_then_back
+    zero_then_back
 }
