@@ -39,8 +39,14 @@ pub(crate) enum Finding {
 impl Pass<'_> {
     /// Folds the ticks not folded yet into the judge's state.
     pub(crate) fn fold_ticks(&mut self) {
+        let no_steps = self.memory.release.as_ref().is_some_and(|release| {
+            // Where all traffic moves at once, whoever asks the candidate before is trying it.
+            release.plan.blue_green.is_some() || release.plan.steps.is_empty()
+        });
         let comparison = if self.flipped() {
             Comparison::Ceiling
+        } else if no_steps {
+            Comparison::History
         } else {
             Comparison::Concurrent
         };
@@ -234,7 +240,7 @@ impl Pass<'_> {
 }
 
 /// The judge's parameters for this release.
-fn parameters(release: &Release) -> Parameters {
+pub(crate) fn parameters(release: &Release) -> Parameters {
     Parameters::new(Settings {
         alpha: release.plan.analysis.alpha,
         ..Settings::default()

@@ -27,10 +27,16 @@ impl<'a> Pass<'a> {
             .release
             .as_ref()
             .and_then(|release| release.plan.service.clone());
+        let preview = self
+            .memory
+            .release
+            .as_ref()
+            .and_then(|release| release.plan.blue_green.as_ref()?.preview.clone());
         self.seen.services.iter().filter(move |service| {
             // A Service named in the plan is the one the shares are about; every other one that
             // selects the pods must move with it, or it would mix unjudged pods in.
             !service.deleting
+                && preview.as_deref() != Some(&service.name)
                 && (service.selects_workload
                     || service.held
                     || named.as_deref() == Some(&service.name))
@@ -192,7 +198,7 @@ impl<'a> Pass<'a> {
         nothing
     }
 
-    fn service_write(&self, service: &Service) -> ServiceWrite {
+    pub(crate) fn service_write(&self, service: &Service) -> ServiceWrite {
         let remembered = || {
             self.memory
                 .originals
@@ -213,6 +219,7 @@ impl<'a> Pass<'a> {
     pub(crate) fn remember_originals(&mut self) {
         let seen: Vec<(String, Original)> = self
             .services()
+            .chain(self.previews())
             .filter_map(|service| {
                 Some((
                     service.name.clone(),
@@ -325,10 +332,13 @@ impl<'a> Pass<'a> {
 
     /// Whether proxies are still told of a pod of the candidate.
     pub(crate) fn candidate_in_endpoints(&self) -> bool {
-        self.services().any(|service| {
-            self.candidate_pods()
-                .any(|pod| service.ready_endpoints.contains(&pod.uid))
-        })
+        self.services().any(|service| self.names_candidate(service))
+    }
+
+    /// Whether endpoints of a Service name a pod of the candidate.
+    pub(crate) fn names_candidate(&self, service: &Service) -> bool {
+        let mut pods = self.candidate_pods();
+        pods.any(|pod| service.ready_endpoints.contains(&pod.uid))
     }
 
     /// A Service that appears in mid-release may name a pod of the candidate before it is pinned: then its

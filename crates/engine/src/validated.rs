@@ -5,8 +5,8 @@
 use std::collections::BTreeMap;
 
 use crossfade_api::{
-    AnalysisSource, ApprovalThen, Duration, Inconclusive, NoDataThen, PodMetrics, PolicyTraffic,
-    RolloutPolicySpec, RolloutSpec, Step, Weight, annotations,
+    AnalysisSource, ApprovalThen, BlueGreen, Duration, Inconclusive, NoDataThen, PodMetrics,
+    PolicyTraffic, RolloutPolicySpec, RolloutSpec, Step, Weight, annotations,
 };
 use serde::{Deserialize, Serialize};
 
@@ -17,6 +17,9 @@ use crate::annotated;
 #[serde(rename_all = "camelCase", default)]
 pub struct Plan {
     pub steps: Vec<PlannedStep>,
+    /// All traffic moves at once; absent: in steps.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub blue_green: Option<PlannedBlueGreen>,
     pub min_replicas: u32,
     /// Milliseconds, as every length below.
     pub warm: u64,
@@ -39,6 +42,15 @@ pub enum PlannedStep {
         timeout: Option<u64>,
         then: ApprovalThen,
     },
+}
+
+/// Blue-green, resolved; its approval is a step.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct PlannedBlueGreen {
+    /// The Service that shows the candidate before the move.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub preview: Option<String>,
 }
 
 /// The analysis, resolved.
@@ -164,24 +176,32 @@ impl Resolver<'_> {
         let blue_green = self.first(
             "strategy",
             |layer| {
-                layer
-                    .strategy
-                    .as_ref()
-                    .map(|strategy| strategy.blue_green.is_some())
+                let strategy = layer.strategy.as_ref()?;
+                Some(strategy.blue_green.clone())
             },
-            false,
+            None,
         );
-        if blue_green {
-            problems.push(format!(
-                "strategy blue-green (from {}) is not carried out by this version; use canary",
-                self.sources.get("strategy").map_or("", String::as_str)
-            ));
-        }
-        let steps = self.first("steps", |layer| canary(layer)?.steps, built_in_steps());
-        let steps = planned(&steps, problems);
+        let steps = match &blue_green {
+            None => {
+                let steps = self.first("steps", |layer| canary(layer)?.steps, built_in_steps());
+                planned(&steps, problems)
+            }
+            Some(BlueGreen { approval: None, .. }) => Vec::new(),
+            Some(BlueGreen { approval, .. }) => planned(
+                &[Step {
+                    approval: approval.clone(),
+                    ..Step::default()
+                }],
+                problems,
+            ),
+        };
+        let blue_green = blue_green.map(|wanted| PlannedBlueGreen {
+            preview: wanted.preview_service,
+        });
         let analysis = self.analysis(problems);
         Plan {
             steps,
+            blue_green,
             min_replicas: self.first("minReplicas", |layer| canary(layer)?.min_replicas, 1),
             warm: self.length("warm", |layer| layer.warm, 300_000),
             settle_floor: self.length(
@@ -396,6 +416,16 @@ impl Plan {
                 PlannedStep::Approval { .. } => None,
             })
             .unwrap_or(Weight::ZERO)
+    }
+
+    /// Pods of the candidate in step `index`, of a workload of `replicas`: those of its share behind a plain
+    /// Service; all of them where all traffic moves at once.
+    #[must_use]
+    pub fn size_at(&self, index: u32, replicas: u32) -> u32 {
+        if self.blue_green.is_some() {
+            return replicas;
+        }
+        crate::safety::candidate_size(self.weight_at(index), replicas, self.min_replicas)
     }
 
     /// Index of the warm stay.

@@ -38,6 +38,9 @@ pub enum Comparison {
     Concurrent,
     /// Stable no longer serves (warm, blue-green): a ceiling made from its last ten minutes.
     Ceiling,
+    /// Only stable serves users yet (blue-green before the flip): its counts are kept for the ceiling. What the
+    /// candidate answers comes from people who try it, and says nothing.
+    History,
 }
 
 /// What the latest tick was compared with.
@@ -182,8 +185,10 @@ pub fn fold(state: State, parameters: &Parameters, tick: &Tick, comparison: Comp
 impl SignalState {
     fn step(&mut self, tick: &Tick, parameters: &Parameters, comparison: Comparison) {
         let (candidate, stable) = (tick.candidate.counts(), tick.stable.counts());
-        self.candidate = self.candidate.plus(candidate);
         self.stable = self.stable.plus(stable);
+        if comparison != Comparison::History {
+            self.candidate = self.candidate.plus(candidate);
+        }
         match comparison {
             Comparison::Concurrent => {
                 self.baseline = Baseline::Concurrent;
@@ -191,6 +196,7 @@ impl SignalState {
                 self.history.push(tick.at_millis, stable);
             }
             Comparison::Ceiling => self.under_ceiling(candidate, parameters),
+            Comparison::History => self.history.push(tick.at_millis, stable),
         }
         // Only now: the phi used above must not know this tick.
         self.dispersion.absorb(&tick.stable.pods);
@@ -253,6 +259,18 @@ impl SignalState {
             settings.cap,
             settings.sigma,
         );
+    }
+
+    /// Whether stable's last ten minutes are enough for a ceiling, and what is there and needed: requests and
+    /// ticks.
+    #[must_use]
+    pub fn has_baseline(&self, parameters: &Parameters) -> (bool, [(u64, u64); 2]) {
+        let settings = parameters.settings();
+        let (stable, ticks) = self.history.total();
+        let requests = (stable.requests, settings.ceiling_requests);
+        let ticks = (ticks, settings.ceiling_ticks);
+        let enough = requests.0 >= requests.1 && ticks.0 >= ticks.1;
+        (enough, [requests, ticks])
     }
 
     /// `p0 = rho * (upper Clopper–Pearson bound of stable's ratio, on counts / phi) + delta`. The bound fails with probability

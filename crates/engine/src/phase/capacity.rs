@@ -311,7 +311,11 @@ fn needed(workload: &Workload, release: &Release, weight: Weight, complete_for: 
     if weight == Weight::FULL {
         return enough(weight, replicas, 0, workload.max_unavailable);
     }
-    let size = candidate_size(weight, replicas, release.plan.min_replicas);
+    let size = if release.plan.blue_green.is_some() {
+        replicas
+    } else {
+        candidate_size(weight, replicas, release.plan.min_replicas)
+    };
     let spare = u64::from(workload.max_unavailable) * u64::from(size) / u64::from(replicas.max(1));
     size.saturating_sub(u32::try_from(spare).unwrap_or(0))
         .max(1)

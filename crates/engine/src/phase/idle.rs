@@ -255,6 +255,27 @@ impl Pass<'_> {
                 "spec.traffic.service: \"{wanted}\" is not a Service that selects the pods of the Deployment; correct the name or its selector"
             ));
         }
+        if let Some(wanted) = self
+            .validated
+            .plan
+            .blue_green
+            .as_ref()
+            .and_then(|plan| plan.preview.as_ref())
+        {
+            let mut in_front = self.seen.services.iter().filter(in_front);
+            let named = in_front
+                .clone()
+                .any(|service| service.name == *wanted && service.selects_workload);
+            if !named {
+                problems.push(format!(
+                    "spec.strategy.blueGreen.previewService: \"{wanted}\" is not a Service that selects the pods of the Deployment; create it with the Deployment's selector, or correct the name"
+                ));
+            } else if in_front.all(|service| service.name == *wanted) {
+                problems.push(format!(
+                    "spec.strategy.blueGreen.previewService: \"{wanted}\" is the only Service in front of the Deployment; a preview needs a Service of its own"
+                ));
+            }
+        }
         for service in self
             .seen
             .services

@@ -1,5 +1,6 @@
 //! One module per phase; `capacity` and `stay` are parts of the steps of Progressing and Warm.
 
+mod blue_green;
 mod bypass;
 mod capacity;
 mod handing_over;

@@ -10,7 +10,6 @@ use crate::identity::same_template;
 use crate::memory::Cause;
 use crate::observed::{Owner, Workload};
 use crate::report::WaitingOn;
-use crate::safety::candidate_size;
 use crate::step::{Pass, Relation, after};
 use crate::traffic::target;
 
@@ -59,7 +58,7 @@ impl Pass<'_> {
             });
         }
         if let Some(split) = self.split_for(crossfade_api::Weight::ZERO)
-            && !self.write_split(split)
+            && !(self.write_split(split.clone()) && self.write_previews(split))
         {
             self.wait(
                 WaitingOn::Observed,
@@ -116,11 +115,7 @@ impl Pass<'_> {
             return self.started_late(until);
         }
         let Some(parallel) = self.parallel() else {
-            let size = candidate_size(
-                release.plan.weight_at(0),
-                workload.replicas,
-                release.plan.min_replicas,
-            );
+            let size = release.plan.size_at(0, workload.replicas);
             let mut kept = release.clone();
             kept.judge = None;
             self.emit(Effect::CreateParallel(Box::new(NewParallel {

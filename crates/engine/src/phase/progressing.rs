@@ -8,7 +8,6 @@ use crate::analysis::Finding;
 use crate::memory::Cause;
 use crate::observed::Workload;
 use crate::report::WaitingOn;
-use crate::safety::candidate_size;
 use crate::step::{Pass, after};
 
 /// Longest wait for endpoints and routes on the way forward.
@@ -59,7 +58,8 @@ impl Pass<'_> {
             return;
         }
         let weight = release.plan.weight_at(release.step);
-        let size = candidate_size(weight, workload.replicas, release.plan.min_replicas);
+        let size = release.plan.size_at(release.step, workload.replicas);
+        self.show_preview(&release);
         if self.fell_short(workload, &release) {
             return;
         }
@@ -75,6 +75,7 @@ impl Pass<'_> {
         }
         if self.capacity(workload, weight, size)
             && self.unpaused(weight)
+            && self.baseline(workload, weight)
             && self.shift(weight)
             && self.in_force(weight)
             && self.complete(workload, size)

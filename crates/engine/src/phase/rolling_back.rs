@@ -78,6 +78,15 @@ impl Pass<'_> {
             self.wait(WaitingOn::Observed, text, None, then);
             return;
         }
+        if !self.write_previews(split.clone()) {
+            self.wait(
+                WaitingOn::Observed,
+                "the preview to be taken from the candidate",
+                None,
+                "then settle and drain",
+            );
+            return;
+        }
         if !self.restore_managed_fields() {
             self.wait(
                 WaitingOn::Observed,
@@ -86,6 +95,11 @@ impl Pass<'_> {
                 "then it goes on",
             );
             return;
+        }
+        // Who was trying it had requests under way as well.
+        let shown = self.previews().any(|service| service.held);
+        if let Some(release) = self.memory.release.as_mut() {
+            release.weighted |= shown;
         }
         self.note_served();
         let served = |release: &Release| release.weighted;

@@ -475,8 +475,7 @@ impl World {
             .filter(|pod| {
                 self.services.is_empty()
                     || self
-                        .services
-                        .iter()
+                        .fronts()
                         .any(|service| service.endpoints.contains(&pod.uid))
             })
             .cloned()

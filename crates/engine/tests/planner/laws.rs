@@ -58,15 +58,13 @@ pub fn decision(world: &World, memory: &Memory, decision: &Decision) -> Result<(
     if taken && paused(world) {
         let release = memory.release.as_ref().ok_or("aborted without a release")?;
         let open: Vec<&str> = world
-            .services
-            .iter()
+            .fronts()
             .filter(|service| service.hash.as_ref() != Some(&release.stable.hash))
             .map(|service| service.name.as_str())
             .collect();
         let stable_up = of_set(world, &release.stable.uid).any(PodState::serving);
         let weighted = world
-            .services
-            .iter()
+            .fronts()
             .any(|service| service.hash.as_ref() != Some(&release.stable.hash))
             && release.weighted;
         if weighted && stable_up {
@@ -142,10 +140,10 @@ pub fn effect(
             if let (SplitTo::Candidate { hash }, Some(web)) = (to, web) {
                 let ready = u32::try_from(with_hash(world, hash).count()).unwrap_or(0);
                 let needed = web.replicas.saturating_sub(web.unavailable).max(1);
-                let gaining =
-                    world.services.iter().any(|service| {
-                        service.hash.is_some() && service.hash.as_ref() != Some(hash)
-                    }) || world.services.iter().all(|service| service.hash.is_none());
+                let gaining = world
+                    .fronts()
+                    .any(|service| service.hash.is_some() && service.hash.as_ref() != Some(hash))
+                    || world.fronts().all(|service| service.hash.is_none());
                 if gaining && memory.phase != Phase::HandingOver && ready < needed {
                     return Err(format!(
                         "everything goes to {ready} ready pods, {needed} are needed"
@@ -185,7 +183,7 @@ pub fn effect(
             }
         }
         Effect::ScaleParallel { from, to, .. } if to < from => {
-            let full = world.services.iter().any(|service| {
+            let full = world.fronts().any(|service| {
                 service.hash.is_some()
                     && release
                         .and_then(|release| release.set.as_ref())
@@ -293,7 +291,7 @@ pub fn standing(world: &World, memory: &Memory) -> Result<(), String> {
     }
     // The slices of a new Service are begun before anybody can have pinned it.
     let seasoned = |service: &&Svc| service.created == 0 || service.created + 3000 < world.now;
-    for service in world.services.iter().filter(seasoned) {
+    for service in world.fronts().filter(seasoned) {
         for uid in &service.endpoints {
             let Some(pod) = world.pods.iter().find(|pod| pod.uid == *uid) else {
                 continue;

@@ -101,6 +101,8 @@ pub struct Svc {
     pub pending: Option<(Millis, BTreeSet<String>)>,
     pub refusal: Option<String>,
     pub publish_not_ready: bool,
+    /// People try the candidate through it; no user does.
+    pub preview: bool,
     pub created: Millis,
 }
 

@@ -123,6 +123,14 @@ scenarios! {
     approval_timeout_abort
     approval_timeout_advance
     bad_errors_then_fixed
+    blue_green
+    blue_green_aborted_before
+    blue_green_aborted_in_warm
+    blue_green_bad_under_load
+    blue_green_memory_lost
+    blue_green_no_baseline
+    blue_green_preview_approval
+    blue_green_push_new
     bypass_in_handingover
     bypass_in_step
     bypass_in_warm
@@ -175,11 +183,12 @@ scenarios! {
     raw_template
     recreated
     recreated_without_memory
-    refused_blue_green
     refused_foreign_service
     refused_no_port
     refused_own_hash
     refused_paused_in_manifest
+    refused_preview_alone
+    refused_preview_missing
     refused_recreate
     refused_two_active
     rejected_is_held

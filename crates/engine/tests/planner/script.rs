@@ -26,6 +26,11 @@ pub fn run(text: &str, crash: Option<(usize, Fault)>) -> Run {
         match words.as_slice() {
             ["replicas", number] if rest.is_empty() => world.web().replicas = parse(number),
             ["service", name] if rest.is_empty() => world.add_service(name),
+            ["preview", name] if rest.is_empty() => {
+                world.add_service(name);
+                let service = world.services.last_mut().expect("the one just made");
+                service.preview = true;
+            }
             ["spec", ..] if rest.is_empty() => {
                 let more: serde_json::Value = serde_json::from_str(line.trim_start_matches("spec"))
                     .unwrap_or_else(|error| panic!("{line}: {error}"));
@@ -409,6 +414,21 @@ fn stage(run: &mut Run, effect: &str, strict: bool) {
 fn expect(run: &Run, line: &str, words: &[&str]) {
     let web = run.world.workload.as_ref();
     let holds = match words {
+        // Every pod that a preview names is of this version.
+        ["preview-shows", image] => run
+            .world
+            .services
+            .iter()
+            .filter(|service| service.preview)
+            .all(|service| {
+                !service.endpoints.is_empty()
+                    && run
+                        .world
+                        .pods
+                        .iter()
+                        .filter(|pod| service.endpoints.contains(&pod.uid))
+                        .all(|pod| pod.image == *image)
+            }),
         ["phase", phase] => {
             run.memory.phase == Phase::Idle && *phase == "Idle"
                 || run.memory.phase.as_str() == *phase

@@ -223,8 +223,14 @@ impl World {
             pending: None,
             refusal: None,
             publish_not_ready: false,
+            preview: false,
             created: self.now,
         });
+    }
+
+    /// The Services that users come through.
+    pub fn fronts(&self) -> impl Iterator<Item = &Svc> {
+        self.services.iter().filter(|service| !service.preview)
     }
 
     pub fn manner(&self, image: &str) -> Manner {
