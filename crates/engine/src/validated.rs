@@ -5,8 +5,8 @@
 use std::collections::BTreeMap;
 
 use crossfade_api::{
-    AnalysisSource, ApprovalThen, BlueGreen, Duration, Inconclusive, NoDataThen, PodMetrics,
-    PolicyTraffic, RolloutPolicySpec, RolloutSpec, Step, Weight, annotations,
+    AnalysisSource, ApprovalThen, Duration, Inconclusive, NoDataThen, PodMetrics, PolicyTraffic,
+    RolloutPolicySpec, RolloutSpec, Step, Weight, annotations,
 };
 use serde::{Deserialize, Serialize};
 
@@ -177,27 +177,17 @@ impl Resolver<'_> {
             "strategy",
             |layer| {
                 let strategy = layer.strategy.as_ref()?;
-                Some(strategy.blue_green.clone())
+                Some(strategy.blue_green.is_some())
             },
-            None,
+            false,
         );
-        let steps = match &blue_green {
-            None => {
-                let steps = self.first("steps", |layer| canary(layer)?.steps, built_in_steps());
-                planned(&steps, problems)
-            }
-            Some(BlueGreen { approval: None, .. }) => Vec::new(),
-            Some(BlueGreen { approval, .. }) => planned(
-                &[Step {
-                    approval: approval.clone(),
-                    ..Step::default()
-                }],
-                problems,
-            ),
+        let (steps, blue_green) = if blue_green {
+            let (steps, plan) = self.blue_green(problems);
+            (steps, Some(plan))
+        } else {
+            let steps = self.first("steps", |layer| canary(layer)?.steps, built_in_steps());
+            (planned(&steps, problems), None)
         };
-        let blue_green = blue_green.map(|wanted| PlannedBlueGreen {
-            preview: wanted.preview_service,
-        });
         let analysis = self.analysis(problems);
         Plan {
             steps,
@@ -225,6 +215,32 @@ impl Resolver<'_> {
                 .and_then(|traffic| traffic.service.clone()),
             analysis,
         }
+    }
+
+    /// The strategy may come from one layer and its parts from others.
+    fn blue_green(&mut self, problems: &mut Vec<String>) -> (Vec<PlannedStep>, PlannedBlueGreen) {
+        let of = |layer: &RolloutPolicySpec| layer.strategy.clone()?.blue_green;
+        let approval = self.first(
+            "blueGreen.approval",
+            |layer| of(layer)?.approval.map(Some),
+            None,
+        );
+        let preview = self.first(
+            "blueGreen.previewService",
+            |layer| of(layer)?.preview_service.map(Some),
+            None,
+        );
+        let steps = match approval {
+            None => Vec::new(),
+            approval => planned(
+                &[Step {
+                    approval,
+                    ..Step::default()
+                }],
+                problems,
+            ),
+        };
+        (steps, PlannedBlueGreen { preview })
     }
 
     fn length(
@@ -473,6 +489,12 @@ impl Plan {
             "100% for {} with stable standing by, then hand-over",
             Duration::from_milliseconds(self.warm)
         ));
+        if let Some(plan) = &self.blue_green {
+            let shown = (plan.preview.as_ref())
+                .map_or_else(String::new, |name| format!(", shown by Service {name}"));
+            let pods = format!("{replicas} pods at 0%{shown}; all traffic at once");
+            lines.insert(0, pods);
+        }
         lines
     }
 }
@@ -548,10 +570,32 @@ mod tests {
         ] {
             assert!(problems.contains(part), "{part} in {problems}");
         }
-        let blue_green = annotated(&[(annotations::STRATEGY, "blue-green")]);
-        let problems =
-            validate(&RolloutSpec::default(), &blue_green, &Policies::default()).problems;
-        assert_eq!(problems.len(), 1, "{problems:?}");
+    }
+
+    #[test]
+    fn the_strategy_comes_from_one_layer_and_its_parts_from_others() {
+        let annotations = annotated(&[(annotations::STRATEGY, "blue-green")]);
+        let policy: RolloutPolicySpec = serde_json::from_value(serde_json::json!({
+            "strategy": { "blueGreen": { "previewService": "web-preview", "approval": { "timeout": "1h" } } },
+        }))
+        .unwrap();
+        let policies = Policies {
+            namespaced: BTreeMap::from([("default".to_owned(), policy)]),
+            cluster: BTreeMap::new(),
+        };
+        let validated = validate(&RolloutSpec::default(), &annotations, &policies);
+        assert!(validated.problems.is_empty(), "{:?}", validated.problems);
+        let plan = validated.plan;
+        assert_eq!(
+            plan.blue_green.as_ref().unwrap().preview.as_deref(),
+            Some("web-preview")
+        );
+        assert_eq!((plan.steps.len(), plan.weight_at(0)), (1, Weight::ZERO));
+        assert_eq!((plan.size_at(0, 4), plan.size_at(1, 4)), (4, 4));
+        // What is written at the Deployment overrules the policy's strategy.
+        let annotations = annotated(&[(annotations::STRATEGY, "canary")]);
+        let validated = validate(&RolloutSpec::default(), &annotations, &policies);
+        assert!(validated.plan.blue_green.is_none() && !validated.plan.steps.is_empty());
     }
 
     #[test]

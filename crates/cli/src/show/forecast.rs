@@ -2,7 +2,7 @@
 //! plan that is, is the planner's.
 
 use crossfade_api::{ApprovalThen, Duration, Inconclusive, NoDataThen, Weight};
-use crossfade_engine::safety::{candidate_size, real_share};
+use crossfade_engine::safety::real_share;
 use crossfade_engine::validated::{Plan, PlannedStep};
 use serde::Serialize;
 
@@ -55,7 +55,7 @@ pub fn forecast(plan: &Plan, replicas: u32) -> Forecast {
     let mut before = 0;
     for index in 0..=plan.steps.len() {
         let asked = plan.weight_at(u32::try_from(index).unwrap_or(u32::MAX));
-        let size = candidate_size(asked, replicas, plan.min_replicas);
+        let size = plan.size_at(u32::try_from(index).unwrap_or(u32::MAX), replicas);
         let step = plan.steps.get(index);
         let (shortest, longest, longest_because) = times(plan, step, size > before);
         let real = if asked == Weight::FULL {

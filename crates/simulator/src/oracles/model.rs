@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crossfade_fakeapi::{Change, Key};
 use serde_json::Value;
 
-use crate::json::{condition, controller, deleting, in_map, number, selects, text};
+use crate::json::{condition, controller, deleting, in_map, label, number, selects, text};
 
 /// The objects.
 #[derive(Debug, Default)]
@@ -104,9 +104,12 @@ pub fn can_serve(pod: &Value) -> bool {
         && !matches!(text(pod, "/status/phase"), "Failed" | "Succeeded")
 }
 
-/// Whether a Service selects the pods of a workload, our key left out.
+/// Whether a Service selects the pods of a workload, our key left out. A preview brings no users.
 #[must_use]
 pub fn fronts(service: &Value, workload: &Value) -> bool {
+    if label(service, "purpose") == "preview" {
+        return false;
+    }
     let Some(mut selector) = service.pointer("/spec/selector").cloned() else {
         return false;
     };

@@ -2,6 +2,7 @@
 //! a plain function over the [`Stage`]; faults come from outside.
 
 pub mod abandoned;
+pub mod blue_green;
 pub mod commands;
 pub mod disturbed;
 pub mod others;
@@ -101,6 +102,7 @@ pub fn all() -> Vec<Scenario> {
     all.extend(others::SCENARIOS);
     all.extend(abandoned::SCENARIOS);
     all.extend(stable::SCENARIOS);
+    all.extend(blue_green::SCENARIOS);
     all
 }
 

@@ -38,6 +38,7 @@ fn setup(draw: &mut Rng) -> Setup {
         )
         .map(|name| Front {
             name,
+            preview: false,
             publishes_not_ready: chance(draw, 10),
         })
         .collect();

@@ -14,6 +14,8 @@ pub struct Front {
     pub name: &'static str,
     /// Publishes addresses of pods that are not ready.
     pub publishes_not_ready: bool,
+    /// People try the candidate through it.
+    pub preview: bool,
 }
 
 impl Front {
@@ -23,6 +25,7 @@ impl Front {
         Self {
             name,
             publishes_not_ready: false,
+            preview: false,
         }
     }
 }
@@ -34,6 +37,8 @@ pub struct App {
     pub replicas: u32,
     pub image: String,
     pub opted_in: bool,
+    /// Value of the opt-in.
+    pub strategy: &'static str,
     pub fronts: Vec<Front>,
     pub max_surge: Value,
     pub max_unavailable: Value,
@@ -53,6 +58,7 @@ impl App {
             replicas,
             image: image("v1"),
             opted_in: true,
+            strategy: "canary",
             fronts: vec![Front::named(WEB)],
             max_surge: json!("25%"),
             max_unavailable: json!("25%"),
@@ -67,7 +73,7 @@ impl App {
     pub fn deployment(&self) -> Value {
         let mut annotations = Map::new();
         if self.opted_in {
-            annotations.insert("crossfade.dev/strategy".to_owned(), json!("canary"));
+            annotations.insert("crossfade.dev/strategy".to_owned(), json!(self.strategy));
         }
         let mut spec = json!({
             "replicas": self.replicas,
@@ -116,9 +122,13 @@ impl App {
         if front.publishes_not_ready {
             spec["publishNotReadyAddresses"] = json!(true);
         }
+        let mut labels = json!({ "app": self.name });
+        if front.preview {
+            labels["purpose"] = json!("preview");
+        }
         json!({
             "apiVersion": "v1", "kind": "Service",
-            "metadata": { "name": front.name, "labels": { "app": self.name } },
+            "metadata": { "name": front.name, "labels": labels },
             "spec": spec,
         })
     }
