@@ -107,12 +107,12 @@ async fn at_rest(crossfade: &Crossfade) -> anyhow::Result<()> {
         .await
 }
 
-/// Blue-green is not carried out: a push stays gated, nothing of the user's changes, and the mend starts it.
+/// A source that is not carried out: a push stays gated, nothing of the user's changes, and the mend starts it.
 async fn gated(crossfade: &Crossfade) -> anyhow::Result<()> {
     let context = &crossfade.context;
-    annotate(crossfade, "crossfade.dev/strategy=blue-green").await?;
-    let words = ["blue-green", "use canary"];
-    told(crossfade, "strategy blue-green", &words).await?;
+    annotate(crossfade, "crossfade.dev/analysis=prometheus").await?;
+    let words = ["prometheus", "write pods or none"];
+    told(crossfade, "analysis prometheus", &words).await?;
     let service = snapshot::service(&context.get("services", WEB).await?);
     crossfade.release("v2").await?;
     crossfade
@@ -149,7 +149,7 @@ async fn gated(crossfade: &Crossfade) -> anyhow::Result<()> {
         explained.code == 0 && words.iter().all(|word| explained.stdout.contains(word)),
         explained.words(),
     );
-    annotate(crossfade, "crossfade.dev/strategy=canary").await?;
+    annotate(crossfade, "crossfade.dev/analysis-").await?;
     crossfade.until_promoted("v2").await?;
     Ok(())
 }

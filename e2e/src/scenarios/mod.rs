@@ -5,6 +5,7 @@ mod admission_down;
 mod bad_input;
 mod bad_version;
 mod beside;
+mod blue_green;
 mod broken;
 mod canary_promotes;
 mod cluster_wide;
@@ -50,6 +51,7 @@ pub(crate) fn all() -> Vec<Scenario> {
             stable_down::SCENARIO,
             stable_deleted::SCENARIO,
             undo::SCENARIO,
+            blue_green::SCENARIO,
             replicas::SCENARIO,
             late_mutator::SCENARIO,
             cluster_wide::SCENARIO,
