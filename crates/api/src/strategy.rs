@@ -12,8 +12,7 @@ pub struct Strategy {
     /// Growing shares of traffic, judged at each.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub canary: Option<Canary>,
-    /// All traffic at once, after a preview. Not carried out by this version: a Rollout that asks
-    /// for it gets the condition Stalled and changes nothing.
+    /// All traffic at once, after a preview and an approval if they are wanted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub blue_green: Option<BlueGreen>,
 }

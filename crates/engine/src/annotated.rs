@@ -32,7 +32,7 @@ pub(crate) fn layer(
             });
         }
         Some(other) => problems.push(format!(
-            "annotation {}: \"{other}\" is not a strategy; write canary",
+            "annotation {}: \"{other}\" is not a strategy; write canary or blue-green",
             annotations::STRATEGY
         )),
     }

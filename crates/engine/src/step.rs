@@ -160,6 +160,19 @@ impl<'a> Pass<'a> {
             );
             return;
         }
+        // Where what the Deployment owned was to stay, the candidate that nobody judged is not meant.
+        let parallels: Vec<Effect> = self
+            .seen
+            .parallels
+            .iter()
+            .filter(|parallel| !parallel.deleting)
+            .map(|parallel| Effect::DeleteParallel {
+                target: target(&parallel.name, &parallel.uid, &parallel.resource_version),
+            })
+            .collect();
+        for effect in parallels {
+            self.emit(effect);
+        }
         // Parked ReplicaSets have our Rollout for an owner; nobody else takes them along.
         let parked: Vec<Effect> = self
             .seen

@@ -563,7 +563,7 @@ mod tests {
             .problems
             .join("\n");
         for part in [
-            "\"bluegreen\" is not a strategy; write canary",
+            "\"bluegreen\" is not a strategy; write canary or blue-green",
             "none-such",
             "entry 2 of crossfade.dev/steps",
             "\"datadog\" is not a source",

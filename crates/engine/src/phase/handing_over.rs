@@ -7,16 +7,18 @@
 //! ones returned, Services given back, workload unpaused.
 
 use crossfade_api::{HistoryEntry, Phase, Weight};
+use crossfade_judge as judge;
 
 use crate::effect::Effect;
 use crate::identity::same_template;
-use crate::memory::{Cause, KEPT_ENTRIES};
+use crate::memory::{Cause, KEPT_ENTRIES, Release};
 use crate::observed::{Owner, ReplicaSet, Workload};
 use crate::report::WaitingOn;
 use crate::safety::enough;
 use crate::sides::next_revision;
 use crate::step::{Pass, after};
 use crate::traffic::{Settled, target};
+use crate::validated::PlannedStep;
 
 impl Pass<'_> {
     pub(crate) fn handing_over(&mut self, workload: &Workload) {
@@ -340,9 +342,7 @@ impl Pass<'_> {
         };
         let reason = match &release.full {
             Some(who) => format!("without a verdict: promote --full by {who}"),
-            None if release.plan.analysis.scrape => {
-                "its verdict was clear at every step".to_owned()
-            }
+            None if release.plan.analysis.scrape => judged_by(&release),
             None => "its pods stayed healthy; no metrics were judged".to_owned(),
         };
         // With the memory lost the name of the candidate is lost too; what was done is not.
@@ -383,5 +383,31 @@ impl Pass<'_> {
         // The rest of the clean-up, and a newer template that stayed gated, are Idle's.
         self.wake(now);
         self.idle(workload);
+    }
+}
+
+/// What the promotion rests on, where metrics are judged.
+fn judged_by(release: &Release) -> String {
+    let baseline = release
+        .judge
+        .as_ref()
+        .and_then(|state| state.signals.get(judge::ERRORS))
+        .map(|signal| signal.baseline);
+    let in_steps = release.plan.steps.iter().any(|step| {
+        matches!(step, PlannedStep::Weight { weight, .. } if *weight > Weight::ZERO && *weight < Weight::FULL)
+    });
+    let clear = if in_steps {
+        "its verdict was clear at every step"
+    } else {
+        "its verdict was clear in the warm stay"
+    };
+    match baseline {
+        Some(judge::Baseline::Missing { requests, .. }) if in_steps => format!(
+            "{clear}; the warm stay was judged by health alone, stable's last {requests} requests being too few to compare with"
+        ),
+        Some(judge::Baseline::Missing { requests, .. }) => format!(
+            "its pods stayed healthy; stable's last {requests} requests were too few to judge its errors by"
+        ),
+        _ => clear.to_owned(),
     }
 }

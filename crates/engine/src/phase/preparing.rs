@@ -217,6 +217,13 @@ impl Pass<'_> {
                 return true;
             }
         }
+        if !workload.rolling_update {
+            self.roll_back(
+                Cause::Interrupted,
+                "spec.strategy.type of the Deployment became Recreate, which forbids two versions side by side; set it to RollingUpdate".to_owned(),
+            );
+            return true;
+        }
         if let Some(refusal) = self.unusable_service() {
             self.roll_back(
                 Cause::Interrupted,

@@ -102,7 +102,9 @@ impl Pass<'_> {
             release.weighted |= shown;
         }
         self.note_served();
-        let served = |release: &Release| release.weighted;
+        // Without a Service pods take work by themselves until they are told to end.
+        let in_front = self.services().next().is_some() || shown;
+        let served = |release: &Release| release.weighted && in_front;
         if self.memory.release.as_ref().is_some_and(served) && !self.drained(&split) {
             return;
         }

@@ -172,7 +172,7 @@ impl Pass<'_> {
             }
             Some(until) if self.now >= until => {
                 self.roll_back(
-                    Cause::Failed,
+                    Cause::Aborted,
                     "nobody approved in time (approval.timeout)".to_owned(),
                 );
                 self.rolling_back(workload);
