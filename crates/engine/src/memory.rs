@@ -192,6 +192,8 @@ pub struct Release {
     pub skip_stay: bool,
     /// The candidate has had traffic: its end needs a drain.
     pub weighted: bool,
+    /// A weight was written for it: until then everything stays with stable.
+    pub shifted: bool,
     /// When the stay began: weight verified and all pods of the step ready.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stay_since: Option<Timestamp>,

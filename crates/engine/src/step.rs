@@ -173,6 +173,15 @@ impl<'a> Pass<'a> {
         for effect in parallels {
             self.emit(effect);
         }
+        if !self.seen.parallels.is_empty() {
+            self.wait(
+                WaitingOn::PodsGone,
+                "the candidate of the deleted Deployment to be gone",
+                None,
+                "nothing else is left to do",
+            );
+            return;
+        }
         // Parked ReplicaSets have our Rollout for an owner; nobody else takes them along.
         let parked: Vec<Effect> = self
             .seen

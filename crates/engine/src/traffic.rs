@@ -86,7 +86,7 @@ impl<'a> Pass<'a> {
             hash: release.stable.hash.clone(),
         };
         let on_stable = self.services().any(|service| points(service, &stable));
-        if !release.weighted || on_stable {
+        if !release.shifted || on_stable {
             return Some(stable);
         }
         let all = SplitTo::Candidate {

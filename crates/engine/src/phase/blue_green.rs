@@ -59,12 +59,19 @@ impl<'a> Pass<'a> {
         let Some(release) = self.memory.release.clone() else {
             return false;
         };
-        let decided = release.full.is_some() || release.skip_stay || release.weighted;
         if weight != Weight::FULL
             || release.plan.blue_green.is_none()
             || !release.plan.analysis.scrape
-            || decided
+            || release.shifted
+            || release.full.is_some()
         {
+            return true;
+        }
+        if release.skip_stay {
+            // A person's word is for this wait; the warm stay needs another one.
+            if let Some(release) = self.memory.release.as_mut() {
+                release.skip_stay = false;
+            }
             return true;
         }
         let signal = release
@@ -77,6 +84,7 @@ impl<'a> Pass<'a> {
             return true;
         }
         self.enter_state(StepState::Held);
+        self.hold_split();
         let since = self
             .memory
             .release

@@ -118,9 +118,12 @@ impl Pass<'_> {
     /// carries everything the hand-over makes the room. Returns whether the release ends by it.
     pub(super) fn no_room(&mut self, workload: &Workload, release: &Release) -> bool {
         let candidate = self.candidate_pods().any(|pod| !pod.deleting);
-        let share = release.plan.weight_at(release.step);
         let needed = enough(Weight::FULL, workload.replicas, 0, workload.max_unavailable);
-        if !candidate || share == Weight::FULL || self.flipped() || self.stable_ready() >= needed {
+        let carries_all = self.flipped()
+            || self.services().next().is_none()
+                && release.plan.weight_at(release.step) == Weight::FULL
+                && release.stay_since.is_some();
+        if !candidate || carries_all || self.stable_ready() >= needed {
             return false;
         }
         let refused = self

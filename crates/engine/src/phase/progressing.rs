@@ -5,6 +5,7 @@
 use crossfade_api::{Phase, StepState, Weight};
 
 use crate::analysis::Finding;
+use crate::effect::Effect;
 use crate::memory::Cause;
 use crate::observed::Workload;
 use crate::report::WaitingOn;
@@ -49,17 +50,17 @@ impl Pass<'_> {
         let Some(release) = self.memory.release.clone() else {
             return;
         };
-        self.enter(if release.step >= release.plan.warm_index() {
+        let phase = if release.step >= release.plan.warm_index() {
             Phase::Warm
         } else {
             Phase::Progressing
-        });
+        };
+        self.enter(phase);
         if self.emptied(workload) || self.no_room(workload, &release) {
             return;
         }
         let weight = release.plan.weight_at(release.step);
         let size = release.plan.size_at(release.step, workload.replicas);
-        self.show_preview(&release);
         if self.fell_short(workload, &release) {
             return;
         }
@@ -81,6 +82,10 @@ impl Pass<'_> {
             && self.complete(workload, size)
         {
             self.stay(workload, weight);
+        }
+        // One move of traffic leaves a pass; the preview is the one that can wait.
+        if self.memory.phase == phase && !self.effects.iter().any(Effect::moves_traffic) {
+            self.show_preview(&release);
         }
     }
 
@@ -118,6 +123,9 @@ impl Pass<'_> {
             );
             return false;
         };
+        if let Some(release) = self.memory.release.as_mut() {
+            release.shifted |= weight > Weight::ZERO;
+        }
         if self.is_written(&split) {
             return true;
         }

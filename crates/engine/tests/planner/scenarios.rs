@@ -127,9 +127,12 @@ scenarios! {
     blue_green_aborted_before
     blue_green_aborted_in_warm
     blue_green_bad_under_load
+    blue_green_gives_way
+    blue_green_late_service
     blue_green_memory_lost
     blue_green_no_baseline
     blue_green_preview_approval
+    blue_green_promote_before_flip
     blue_green_push_new
     bypass_in_handingover
     bypass_in_step

@@ -449,6 +449,11 @@ fn expect(run: &Run, line: &str, words: &[&str]) {
                 .filter(|pod| pod.gone_at.is_none())
                 .all(|pod| pod.image == *image)
         }
+        // Whatever else runs.
+        ["serves-only", image] => run.world.services.iter().all(|service| {
+            let mut pods = run.world.pods.iter();
+            pods.all(|pod| pod.image == *image || !service.endpoints.contains(&pod.uid))
+        }),
         // A revision is still there to go back to.
         ["history", image] => run.world.sets.iter().any(|set| {
             matches!(&set.own, Own::Deployment(uid) if web.is_some_and(|web| web.uid == *uid))
