@@ -246,7 +246,7 @@ fn parallel(book: &Book, change: &Change, before: &Value, sight: &Sight<'_>, fou
             .unwrap_or(0);
         let needed = match book.carries {
             Carries::Everything => lowest,
-            Carries::Share => 1,
+            Carries::Share => lowest.min(1),
             Carries::Nothing => 0,
         };
         if size(after) < needed {

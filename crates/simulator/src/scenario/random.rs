@@ -7,6 +7,7 @@ use std::time::Duration;
 use fastrand::Rng;
 use serde_json::{Value, json};
 
+use super::stable::push_past;
 use super::{End, Scenario, Setup};
 use crate::actors::{Autoscaler, Crash, Delay, Fate, Flap, Manner, Meddler};
 use crate::json::text;
@@ -25,6 +26,9 @@ pub const SCENARIO: Scenario = Scenario {
     end: End::AnyRest,
     comparable: false,
 };
+
+/// The Service that shows a candidate before all traffic moves to it.
+const PREVIEW: &str = "web-preview";
 
 /// What stands there, and the plan.
 fn setup(draw: &mut Rng) -> Setup {
@@ -57,7 +61,25 @@ fn setup(draw: &mut Rng) -> Setup {
         text.parse::<u32>()
             .map_or_else(|_| json!(text), |count| json!(count))
     };
+    let mut plan = drawn_plan(draw);
+    let blue_green = chance(draw, 20);
+    let mut fronts: Vec<Front> = fronts;
+    if blue_green {
+        plan["strategy"] = json!({ "blueGreen": {} });
+        if draw.bool() {
+            plan["strategy"]["blueGreen"]["previewService"] = json!(PREVIEW);
+            fronts.push(Front {
+                preview: true,
+                ..Front::named(PREVIEW)
+            });
+        }
+        if draw.bool() {
+            let then = one_of(draw, &["abort", "advance"], "abort");
+            plan["strategy"]["blueGreen"]["approval"] = json!({ "timeout": "90s", "then": then });
+        }
+    }
     let app = App {
+        strategy: if blue_green { "blue-green" } else { "canary" },
         fronts,
         max_surge: amount(surge),
         max_unavailable: amount(unavailable),
@@ -67,7 +89,7 @@ fn setup(draw: &mut Rng) -> Setup {
     };
     Setup {
         apps: vec![app],
-        plan: drawn_plan(draw),
+        plan,
         controllers: one_of(draw, &[1, 1, 2], 1),
         lease: Duration::from_secs(one_of(draw, &[6, 15, 30], 15)),
         write_timeout: Duration::from_secs(one_of(draw, &[2, 5], 5)),
@@ -120,7 +142,7 @@ async fn script(stage: Arc<Stage>) -> Result<(), String> {
             let mut draw = lock(&stage.draw);
             manner(&stage, tag, &mut draw);
             (0..draw.usize(0..=3))
-                .map(|_| (Duration::from_millis(draw.u64(0..50_000)), draw.u32(0..100)))
+                .map(|_| (Duration::from_millis(draw.u64(0..50_000)), draw.u32(0..118)))
                 .collect::<Vec<_>>()
         };
         let pushed = tokio::time::timeout(Duration::from_secs(300), stage.push(tag)).await;
@@ -325,6 +347,24 @@ async fn deed(stage: &Arc<Stage>, what: u32) {
         96..=97 => {
             let _ = stage.delete("rollouts", WEB, "Background").await;
         }
+        100..=103 => command(json!({ "action": "undo" })).await,
+        104..=107 => {
+            let reason = format!("INC-{number}");
+            let pushed = push_past(stage, "v7", &reason);
+            let _ = tokio::time::timeout(Duration::from_secs(30), pushed).await;
+        }
+        108..=110 => {
+            let _ = tokio::time::timeout(Duration::from_secs(30), stage.scale(0)).await;
+        }
+        111..=113 => {
+            let sets = stage.list("replicasets");
+            if let Some(set) = sets.get(number % sets.len().max(1)) {
+                let _ = stage
+                    .delete("replicasets", text(set, "/metadata/name"), "Background")
+                    .await;
+            }
+        }
+        114..=117 => opt_out_for_a_while(stage).await,
         _ => {
             let _ = stage
                 .patch_once(
@@ -335,6 +375,24 @@ async fn deed(stage: &Arc<Stage>, what: u32) {
                 .await;
         }
     }
+}
+
+/// The annotation that opts in is taken off and put back half a minute later.
+async fn opt_out_for_a_while(stage: &Arc<Stage>) {
+    let web = stage.get("deployments", WEB);
+    let strategy =
+        web.map(|web| text(&web, "/metadata/annotations/crossfade.dev~1strategy").to_owned());
+    let Some(strategy) = strategy.filter(|strategy| !strategy.is_empty()) else {
+        return;
+    };
+    let patch = |strategy: Value| json!({ "metadata": { "annotations": { "crossfade.dev/strategy": strategy } } });
+    let _ = stage
+        .patch_once("deployments", WEB, &patch(Value::Null))
+        .await;
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    let _ = stage
+        .patch_once("deployments", WEB, &patch(json!(strategy)))
+        .await;
 }
 
 /// At the end the cluster is whole again, and a release that nobody decided on is decided.

@@ -58,7 +58,7 @@ async fn whole(stage: &Arc<Stage>, tag: &'static str) -> Result<(), String> {
 }
 
 /// `kubectl set image` and the bypass in one write.
-async fn push_past(stage: &Arc<Stage>, tag: &str, reason: &str) -> Result<(), String> {
+pub(super) async fn push_past(stage: &Arc<Stage>, tag: &str, reason: &str) -> Result<(), String> {
     let template = stage.app(tag).template();
     let body = json!({
         "metadata": { "annotations": { "crossfade.dev/bypass": reason } },
