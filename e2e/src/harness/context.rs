@@ -240,6 +240,15 @@ impl Context {
 
     /// Ends a load and puts it into the row: requests, failures, whether it was measured and, outside control runs, that nothing failed.
     pub(crate) async fn finish_load(&self, load: Load) -> anyhow::Result<Outcome> {
+        self.end_load("requests", "", load).await
+    }
+
+    /// The same for one of several loads: `name` is that of its records, and stands before its checks.
+    pub(crate) async fn finish_load_of(&self, name: &str, load: Load) -> anyhow::Result<Outcome> {
+        self.end_load(name, &format!("{name}: "), load).await
+    }
+
+    async fn end_load(&self, records: &str, before: &str, load: Load) -> anyhow::Result<Outcome> {
         let outcome = load.stop().await?;
         self.row(|row| {
             row.requests += outcome.requests();
@@ -247,7 +256,7 @@ impl Context {
         });
         self.say(&outcome.summary());
         self.check(
-            "measured",
+            &format!("{before}measured"),
             outcome.measured(),
             if outcome.measured() {
                 outcome.summary()
@@ -266,11 +275,15 @@ impl Context {
                     detail.text
                 ));
             }
-            self.check("no failed request", outcome.failed() == 0, words);
+            self.check(
+                &format!("{before}no failed request"),
+                outcome.failed() == 0,
+                words,
+            );
         }
-        let records = self.folder().join("requests.jsonl");
-        std::fs::write(&records, outcome.json_lines())
-            .with_context(|| format!("cannot write {}", records.display()))?;
+        let file = self.folder().join(format!("{records}.jsonl"));
+        std::fs::write(&file, outcome.json_lines())
+            .with_context(|| format!("cannot write {}", file.display()))?;
         Ok(outcome)
     }
 

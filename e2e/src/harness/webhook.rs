@@ -1,9 +1,10 @@
-//! A mutating webhook of somebody else, within this process: it sees every update of Deployments of one namespace after all others, and
-//! changes what a scenario tells it to. What must become of that belongs to the scenarios.
+//! A mutating webhook of somebody else, within this process: it sees every update of Deployments of one namespace (or every creation) after
+//! all others, and changes or holds up what a scenario tells it to. What must become of that belongs to the scenarios.
 
 use std::convert::Infallible;
 use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use base64::Engine as _;
@@ -15,7 +16,9 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::crypto::aws_lc_rs;
@@ -33,6 +36,10 @@ struct State {
     change: Option<Change>,
     /// Requests it changed: user and name of the object.
     changed: Vec<String>,
+    /// Requests about objects whose names begin so get no answer as long as this stands here.
+    held: watch::Sender<Option<String>>,
+    /// How many requests had to wait.
+    waited: watch::Sender<usize>,
 }
 
 /// Dropping it ends the server; the configuration goes with `remove`, or when the scenario ends.
@@ -54,6 +61,15 @@ impl std::fmt::Debug for Webhook {
 impl Webhook {
     /// `name` decides its place: mutating webhooks are called in the order of the names of their configurations.
     pub(crate) async fn start(context: &Context, name: &str) -> anyhow::Result<Self> {
+        Self::start_on(context, name, "UPDATE").await
+    }
+
+    /// One that is asked when Deployments are created.
+    pub(crate) async fn start_on_creation(context: &Context, name: &str) -> anyhow::Result<Self> {
+        Self::start_on(context, name, "CREATE").await
+    }
+
+    async fn start_on(context: &Context, name: &str, operation: &str) -> anyhow::Result<Self> {
         let host = Ipv4Addr::LOCALHOST.to_string();
         let made = rcgen::generate_simple_self_signed(vec![host.clone()])
             .context("cannot make the webhook's certificate")?;
@@ -84,7 +100,7 @@ impl Webhook {
                 "sideEffects": "None",
                 "timeoutSeconds": 5,
                 "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": context.namespace}},
-                "rules": [{"apiGroups": ["apps"], "apiVersions": ["v1"], "resources": ["deployments"], "operations": ["UPDATE"], "scope": "Namespaced"}],
+                "rules": [{"apiGroups": ["apps"], "apiVersions": ["v1"], "resources": ["deployments"], "operations": [operation], "scope": "Namespaced"}],
             }],
         });
         context.api.create(CONFIGURATIONS, &configuration).await?;
@@ -103,6 +119,26 @@ impl Webhook {
     /// It leaves everything alone from now on.
     pub(crate) fn rest(&self) {
         self.locked().change = None;
+    }
+
+    /// Leaves requests about objects whose names begin so without an answer, for less than the five seconds it has.
+    pub(crate) fn hold(&self, prefix: &str) {
+        let state = self.locked();
+        state.waited.send_replace(0);
+        state.held.send_replace(Some(prefix.to_owned()));
+    }
+
+    /// Waits until a request waits.
+    pub(crate) async fn until_held(&self, limit: Duration) -> anyhow::Result<()> {
+        let mut waited = self.locked().waited.subscribe();
+        timeout(limit, waited.wait_for(|count| *count > 0))
+            .await
+            .context("the webhook is not asked for what it is to hold up")??;
+        Ok(())
+    }
+
+    pub(crate) fn let_go(&self) {
+        self.locked().held.send_replace(None);
     }
 
     /// Who wrote what it changed, in order: `user name`.
@@ -139,6 +175,25 @@ async fn serve(listener: TcpListener, acceptor: TlsAcceptor, state: Arc<Mutex<St
     }
 }
 
+async fn until_free(asked: &Value, state: &Mutex<State>) {
+    let name = asked
+        .get("name")
+        .and_then(Value::as_str)
+        .unwrap_or_default();
+    let free =
+        |held: &Option<String>| !held.as_ref().is_some_and(|prefix| name.starts_with(prefix));
+    let mut held = {
+        let state = state.lock().unwrap_or_else(PoisonError::into_inner);
+        let held = state.held.subscribe();
+        if !free(&held.borrow()) {
+            state.waited.send_modify(|count| *count += 1);
+        }
+        held
+    };
+    // Its end is that of the scenario: then nobody waits for the answer.
+    let _ = held.wait_for(free).await;
+}
+
 async fn answer(
     request: Request<Incoming>,
     state: Arc<Mutex<State>>,
@@ -149,6 +204,7 @@ async fn answer(
     };
     let review: Value = serde_json::from_slice(&body).unwrap_or_default();
     let asked = review.get("request").cloned().unwrap_or_default();
+    until_free(&asked, &state).await;
     let mut response = json!({"uid": asked.get("uid"), "allowed": true});
     let patch = {
         let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
