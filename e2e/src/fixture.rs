@@ -11,10 +11,12 @@
 mod cli;
 pub(crate) mod floor;
 mod install;
+pub(crate) mod lane;
 pub(crate) mod laws;
 mod ledger;
 mod measured;
 pub(crate) mod plan;
+pub(crate) mod point;
 pub(crate) mod serving;
 pub(crate) mod snapshot;
 pub(crate) mod split;
@@ -111,8 +113,13 @@ impl Crossfade {
 
     /// The plan of every release that begins from now on, as the policy `default` of the namespace.
     pub(crate) async fn plan(&self, plan: &Plan) -> anyhow::Result<()> {
+        self.plan_as("default", plan).await
+    }
+
+    /// The same as a policy that Deployments have to name.
+    pub(crate) async fn plan_as(&self, policy: &str, plan: &Plan) -> anyhow::Result<()> {
         let policy = json!({
-            "apiVersion": "crossfade.dev/v1alpha1", "kind": "RolloutPolicy", "metadata": {"name": "default"}, "spec": plan.spec(),
+            "apiVersion": "crossfade.dev/v1alpha1", "kind": "RolloutPolicy", "metadata": {"name": policy}, "spec": plan.spec(),
         });
         self.context
             .user
