@@ -21,6 +21,7 @@ mod scaling;
 mod stable_deleted;
 mod stable_down;
 mod steady;
+mod template_in_each_phase;
 mod third_release;
 mod undo;
 mod uninstall;
@@ -35,6 +36,7 @@ pub(crate) fn all() -> Vec<Scenario> {
         bad_version::SCENARIOS.to_vec(),
         abort::SCENARIOS.to_vec(),
         vec![
+            template_in_each_phase::SCENARIO,
             third_release::SCENARIO,
             scaling::SCENARIO,
             commands::SCENARIO,
