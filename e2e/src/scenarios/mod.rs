@@ -17,6 +17,7 @@ mod late_mutator;
 mod native_rollout;
 mod no_metrics;
 mod replicas;
+mod revert_in_each_phase;
 mod scaling;
 mod stable_deleted;
 mod stable_down;
@@ -37,6 +38,7 @@ pub(crate) fn all() -> Vec<Scenario> {
         abort::SCENARIOS.to_vec(),
         vec![
             template_in_each_phase::SCENARIO,
+            revert_in_each_phase::SCENARIO,
             third_release::SCENARIO,
             scaling::SCENARIO,
             commands::SCENARIO,
