@@ -10,6 +10,7 @@ mod broken;
 mod canary_promotes;
 mod cluster_wide;
 mod commands;
+mod deletions;
 mod early_scale_down;
 mod git;
 mod killed;
@@ -39,6 +40,7 @@ pub(crate) fn all() -> Vec<Scenario> {
         vec![
             template_in_each_phase::SCENARIO,
             revert_in_each_phase::SCENARIO,
+            deletions::SCENARIO,
             third_release::SCENARIO,
             scaling::SCENARIO,
             commands::SCENARIO,
