@@ -11,6 +11,7 @@ mod canary_promotes;
 mod cluster_wide;
 mod commands;
 mod deletions;
+mod deletions_by_others;
 mod early_scale_down;
 mod git;
 mod killed;
@@ -41,6 +42,7 @@ pub(crate) fn all() -> Vec<Scenario> {
             template_in_each_phase::SCENARIO,
             revert_in_each_phase::SCENARIO,
             deletions::SCENARIO,
+            deletions_by_others::SCENARIO,
             third_release::SCENARIO,
             scaling::SCENARIO,
             commands::SCENARIO,
