@@ -129,6 +129,36 @@ impl<'a> Pass<'a> {
         }
     }
 
+    /// Takes on the ReplicaSet that the parallel Deployment made anew because somebody deleted the
+    /// candidate's: its pods have answered nothing yet, so the stay begins anew with them.
+    pub(crate) fn replace_candidate_set(&mut self) {
+        let gone = self.candidate_set().is_none_or(|set| set.deleting);
+        let Some(release) = self.memory.release.as_mut().filter(|_| gone) else {
+            return;
+        };
+        let Some(lost) = release.set.take() else {
+            return;
+        };
+        let anew = self.candidate_set().is_some();
+        let Some(release) = self.memory.release.as_mut() else {
+            return;
+        };
+        if !anew {
+            release.set = Some(lost);
+            return;
+        }
+        (release.stay_since, release.agreed_since) = (None, None);
+        self.remember_candidate_set();
+        self.event(
+            true,
+            "CandidateRemade",
+            format!(
+                "the candidate's ReplicaSet {} was deleted by somebody; the parallel Deployment has made another",
+                lost.name
+            ),
+        );
+    }
+
     /// Ready pods of a side. Whether endpoints name them is `settled`'s to say: before its first weight
     /// a side has none.
     pub(crate) fn ready(pods: impl Iterator<Item = &'a Pod>) -> u32 {

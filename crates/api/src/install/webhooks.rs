@@ -224,7 +224,8 @@ pub fn deletes(installation: &Installation) -> Vec<Value> {
                     "expression": "namespaceObject != null && has(namespaceObject.metadata.deletionTimestamp)",
                     "message": format!(
                         "a Crossfade release is under way and needs this object. End the release first: \
-                         `crossfade abort` takes the new version away, `crossfade promote --full` keeps it. \
+                         `crossfade abort` takes the new version away, `crossfade promote --full` keeps it; \
+                         after a rollback `crossfade undo` ends it. \
                          If Crossfade is gone for good: kubectl delete validatingadmissionpolicybinding {name}"
                     ),
                     "reason": "Forbidden",

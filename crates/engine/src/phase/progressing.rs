@@ -20,6 +20,7 @@ impl Pass<'_> {
             self.rolling_back(workload);
             return;
         }
+        self.replace_candidate_set();
         self.remember_candidate_set();
         self.remember_originals();
         self.note_served();

@@ -297,7 +297,9 @@ pub fn standing(world: &World, memory: &Memory) -> Result<(), String> {
                 continue;
             };
             let known = pod.set == release.stable.uid || pod.set == set;
-            if !known {
+            // Somebody deleted its ReplicaSet: the garbage collector is on its way.
+            let doomed = !world.sets.iter().any(|set| set.uid == pod.set);
+            if !known && !doomed {
                 return Err(format!(
                     "Service {} serves from pod {} of neither side",
                     service.name, pod.name

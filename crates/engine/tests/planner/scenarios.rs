@@ -139,6 +139,9 @@ scenarios! {
     bypass_in_warm
     bypass_when_rolled_back
     candidate_deleted_in_handover
+    candidate_deleted_in_step
+    candidate_deleted_in_warm
+    candidate_deleted_then_abort
     crash_loop
     crash_while_serving
     deleted

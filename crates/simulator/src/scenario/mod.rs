@@ -6,6 +6,7 @@ pub mod blue_green;
 pub mod commands;
 pub mod disturbed;
 pub mod others;
+pub mod phases;
 pub mod random;
 pub mod releases;
 pub mod stable;
@@ -103,6 +104,7 @@ pub fn all() -> Vec<Scenario> {
     all.extend(abandoned::SCENARIOS);
     all.extend(stable::SCENARIOS);
     all.extend(blue_green::SCENARIOS);
+    all.extend(phases::SCENARIOS);
     all
 }
 

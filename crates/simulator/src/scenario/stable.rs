@@ -1,4 +1,4 @@
-//! Stable's ReplicaSet is taken away while a release keeps the Deployment paused, and templates that
+//! A side's ReplicaSet is taken away while a release keeps the Deployment paused, and templates that
 //! somebody lets pass without analysis.
 
 use std::sync::Arc;
@@ -113,6 +113,34 @@ pub const SCENARIOS: &[Scenario] = &[
                 stage.push("v2").await?;
                 stage.until_step(1, "Observing").await?;
                 delete_set(&stage, "v1", "Foreground").await?;
+                stage.until_promoted("v2").await
+            })
+        },
+        end: End::Promoted("v2"),
+        comparable: false,
+    },
+    Scenario {
+        name: "candidates-replica-set-deleted-in-a-step",
+        setup: lossy,
+        script: |stage| {
+            Box::pin(async move {
+                stage.push("v2").await?;
+                stage.until_step(0, "Observing").await?;
+                delete_set(&stage, "v2", "Background").await?;
+                stage.until_promoted("v2").await
+            })
+        },
+        end: End::Promoted("v2"),
+        comparable: false,
+    },
+    Scenario {
+        name: "candidates-replica-set-deleted-in-warm",
+        setup: lossy,
+        script: |stage| {
+            Box::pin(async move {
+                stage.push("v2").await?;
+                stage.until_phase("Warm").await?;
+                delete_set(&stage, "v2", "Background").await?;
                 stage.until_promoted("v2").await
             })
         },
