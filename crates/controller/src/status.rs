@@ -99,6 +99,9 @@ fn is_quiet(at: &str) -> bool {
             | "/memory/release/judge"
             | "/step/then"
             | "/conditions/-/message"
+            // What is waited for: the same news as in the messages, and while a release is under way
+            // in `step`, which is not quiet.
+            | "/conditions/-/reason"
     )
 }
 
@@ -205,6 +208,10 @@ mod tests {
         assert_eq!(change(&before, &gone), Change::Quiet);
         gone["verdict"] = json!({"outcome": "watching", "side": "stable"});
         assert_eq!(change(&before, &gone), Change::Loud);
+        let at_rest = |waits_on: &str, status: &str| json!({"phase": "Idle", "conditions": [{"type": "Progressing", "status": status, "reason": waits_on}]});
+        let idle = at_rest("Idle", "False");
+        assert_eq!(change(&idle, &at_rest("Mend", "False")), Change::Quiet);
+        assert_eq!(change(&idle, &at_rest("Idle", "True")), Change::Loud);
         let mut stepped = before.clone();
         stepped["memory"]["release"]["step"] = json!(2);
         assert_eq!(change(&before, &stepped), Change::Loud);

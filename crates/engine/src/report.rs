@@ -76,3 +76,76 @@ pub enum WaitingOn {
     /// A new template, `retry` or a revert.
     NewTemplate,
 }
+
+impl WaitingOn {
+    /// Every kind, so that whoever explains waits can prove that it knows them all.
+    pub const ALL: [Self; 14] = [
+        Self::Mend,
+        Self::Fence,
+        Self::Observed,
+        Self::PodsReady,
+        Self::Settle,
+        Self::Stay,
+        Self::Verdict,
+        Self::Data,
+        Self::Approval,
+        Self::Resume,
+        Self::Drain,
+        Self::PodsGone,
+        Self::HandOver,
+        Self::NewTemplate,
+    ];
+
+    /// The word in the status, as the reason of the condition `Progressing`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Mend => "Mend",
+            Self::Fence => "Fence",
+            Self::Observed => "Observed",
+            Self::PodsReady => "PodsReady",
+            Self::Settle => "Settle",
+            Self::Stay => "Stay",
+            Self::Verdict => "Verdict",
+            Self::Data => "Data",
+            Self::Approval => "Approval",
+            Self::Resume => "Resume",
+            Self::Drain => "Drain",
+            Self::PodsGone => "PodsGone",
+            Self::HandOver => "HandOver",
+            Self::NewTemplate => "NewTemplate",
+        }
+    }
+
+    /// The kind a reason names; `None`: it names none, as while nothing is waited for.
+    #[must_use]
+    pub fn from_reason(reason: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|on| on.as_str() == reason)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_has_a_word_of_its_own_that_is_no_phase() {
+        for (index, on) in WaitingOn::ALL.into_iter().enumerate() {
+            assert_eq!(WaitingOn::from_reason(on.as_str()), Some(on));
+            // `ALL` leaves none out: it stands in the order of the enumeration, without a gap.
+            assert_eq!(on as usize, index);
+            assert_eq!(serde_json::to_value(on).unwrap(), on.as_str());
+        }
+        assert_eq!(WaitingOn::NewTemplate as usize + 1, WaitingOn::ALL.len());
+        for phase in [
+            "Idle",
+            "Preparing",
+            "Progressing",
+            "Warm",
+            "HandingOver",
+            "RollingBack",
+        ] {
+            assert_eq!(WaitingOn::from_reason(phase), None);
+        }
+    }
+}

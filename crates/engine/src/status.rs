@@ -6,6 +6,7 @@ use crossfade_api::{
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
+use crate::report::WaitingOn;
 use crate::step::Pass;
 
 /// Longest text put into the status; what others wrote may be long.
@@ -197,7 +198,7 @@ fn condition_list(pass: &Pass<'_>) -> Vec<Condition> {
             pass,
             conditions::PROGRESSING,
             under_way,
-            phase.as_str(),
+            waits_on(pass).map_or(phase.as_str(), WaitingOn::as_str),
             &message,
         ),
         condition(
@@ -212,6 +213,15 @@ fn condition_list(pass: &Pass<'_>) -> Vec<Condition> {
             if stalled { &stalled_text } else { "" },
         ),
     ]
+}
+
+/// What is waited for, for `explain` and for scripts: the kind beside the words of the message, in every
+/// phase. The same wait as in the message: a template that cannot be released speaks first.
+fn waits_on(pass: &Pass<'_>) -> Option<WaitingOn> {
+    match pass.memory.refused {
+        Some(_) => Some(WaitingOn::Mend),
+        None => pass.waiting.as_ref().map(|waiting| waiting.on),
+    }
 }
 
 /// The time is the one of this pass; whoever writes the status keeps the old one where the status of

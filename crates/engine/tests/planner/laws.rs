@@ -2,8 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use crossfade_api::{Action, Phase};
+use crossfade_api::{Action, Phase, conditions};
 use crossfade_engine::effect::SplitTo;
+use crossfade_engine::report::WaitingOn;
 use crossfade_engine::{Decision, Effect, Memory};
 
 use crate::world::{Own, PodState, Svc, World, same};
@@ -33,6 +34,30 @@ fn busy<'a>(
     pods.find(|pod| pod.last_served.is_some_and(|at| at + drain > world.now))
 }
 
+/// Law 11: every wait is shown, with its kind, in words and with what comes then.
+fn says_what_it_waits_for(decision: &Decision) -> Result<(), String> {
+    let report = &decision.report;
+    let shown = (report.status.conditions.iter())
+        .find(|condition| condition.type_ == conditions::PROGRESSING)
+        .map(|condition| condition.reason.as_str());
+    let expected = match (&decision.memory.refused, &report.waiting) {
+        (Some(_), _) => WaitingOn::Mend.as_str(),
+        (None, Some(waiting)) => waiting.on.as_str(),
+        (None, None) => report.phase.as_str(),
+    };
+    if shown != Some(expected) {
+        return Err(format!(
+            "it waits for {expected}, the status says {shown:?}"
+        ));
+    }
+    match &report.waiting {
+        Some(waiting) if waiting.text.is_empty() || waiting.then.is_empty() => {
+            Err(format!("a wait without words: {waiting:?}"))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// What must hold of a decision before anything of it is done.
 pub fn decision(world: &World, memory: &Memory, decision: &Decision) -> Result<(), String> {
     let moves = decision
@@ -43,6 +68,7 @@ pub fn decision(world: &World, memory: &Memory, decision: &Decision) -> Result<(
     if moves > 1 {
         return Err(format!("{moves} effects move traffic in one pass"));
     }
+    says_what_it_waits_for(decision)?;
     let abort = world
         .control
         .as_ref()
