@@ -1,14 +1,20 @@
-//! Why a release stands where it stands and what gets it moving.
+//! Why a release stands where it stands and what gets it moving, as text and as data. What the ways are
+//! stands in `ways`.
 
-use crossfade_api::{Phase, Rollout, StepState};
+use crossfade_api::{Phase, Rollout};
 use jiff::Timestamp;
 use kube::ResourceExt;
+use serde::Serialize;
+use serde_json::{Value, json};
 
 use super::status::status;
+use super::ways::Ways;
+use crate::exit::Failure;
 use crate::follow::phase;
+use crate::output;
 
 /// What is wrong with a pod or a Deployment, in the cluster's own words.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq, Serialize)]
 pub struct Trouble {
     /// `pod web-1, container app`.
     pub what: String,
@@ -16,8 +22,25 @@ pub struct Trouble {
     pub message: String,
 }
 
+/// The same as data. `ways` stands beside `waitsOn` and `wait`, which the text shows above them.
+pub fn explanation(rollout: &Rollout, troubles: &[Trouble], ways: &Ways) -> Result<Value, Failure> {
+    let data =
+        |value: serde_json::Result<Value>| value.map_err(|error| Failure::new(error.to_string()));
+    let mut value = json!({
+        "kind": "Explanation",
+        "metadata": { "name": rollout.name_any(), "namespace": rollout.namespace() },
+        "status": output::rollout(rollout)?["status"].take(),
+        "troubles": data(serde_json::to_value(troubles))?,
+    });
+    let said = data(serde_json::to_value(ways))?;
+    if let (Some(value), Value::Object(said)) = (value.as_object_mut(), said) {
+        value.extend(said);
+    }
+    Ok(value)
+}
+
 /// The status, the troubles and the ways on.
-pub fn explain(rollout: &Rollout, troubles: &[Trouble], now: Timestamp) -> String {
+pub fn explain(rollout: &Rollout, troubles: &[Trouble], ways: &Ways, now: Timestamp) -> String {
     let mut text = status(rollout, now);
     text.push_str("\npods\n");
     if troubles.is_empty() {
@@ -48,55 +71,75 @@ pub fn explain(rollout: &Rollout, troubles: &[Trouble], now: Timestamp) -> Strin
             }
         }
     }
-    text.push_str("\nways on\n");
-    for way in ways(rollout) {
-        text.push_str(&format!("  {way}\n"));
+    text.push_str(&format!("\nwaits for\n  {}\n\nways on\n", ways.wait));
+    for way in &ways.ways {
+        match &way.command {
+            Some(command) => text.push_str(&format!("  {command}\n      {}\n", way.does)),
+            None => text.push_str(&format!("  {}\n", way.does)),
+        }
     }
     text
 }
 
-/// What a person can do now.
-fn ways(rollout: &Rollout) -> Vec<String> {
-    let name = rollout.name_any();
-    let state = rollout
-        .status
-        .as_ref()
-        .and_then(|status| status.step.as_ref())
-        .map(|step| step.state);
-    let abort = format!("crossfade abort {name}: takes the new version away");
-    let promote = |what: &str| format!("crossfade promote {name}: {what}");
-    match (phase(rollout), state) {
-        (Phase::Idle, _) => {
-            vec!["push another template, or crossfade run: starts a release".to_owned()]
+#[cfg(test)]
+mod tests {
+    use super::super::ways::{Workload, ways};
+    use super::*;
+
+    fn rollout() -> Rollout {
+        serde_json::from_value(json!({
+            "apiVersion": "crossfade.dev/v1alpha1", "kind": "Rollout",
+            "metadata": { "name": "web", "namespace": "shop" },
+            "spec": {},
+            "status": {
+                "phase": "Progressing", "message": "observing", "memory": { "phase": "Progressing" },
+                "conditions": [{ "type": "Progressing", "status": "True", "reason": "Approval", "message": "",
+                    "lastTransitionTime": "2026-01-01T00:00:00Z" }],
+            },
+        }))
+        .unwrap()
+    }
+
+    fn explained() -> (Rollout, Vec<Trouble>, Ways, Timestamp) {
+        let now = "2026-01-01T00:00:30Z".parse().unwrap();
+        let workload = Workload::There {
+            paused: true,
+            opted_in: true,
+            replicas: 3,
+        };
+        let trouble = Trouble {
+            what: "pod web-1".to_owned(),
+            reason: "Unschedulable".to_owned(),
+            message: "0/3 nodes".to_owned(),
+        };
+        let ways = ways(&rollout(), workload, now);
+        (rollout(), vec![trouble], ways, now)
+    }
+
+    #[test]
+    fn as_text_it_says_troubles_wait_and_commands() {
+        let (rollout, troubles, ways, now) = explained();
+        let text = explain(&rollout, &troubles, &ways, now);
+        for part in [
+            "pod web-1: Unschedulable: 0/3 nodes",
+            "waits for\n  a person to approve\n",
+            "  crossfade -n shop promote web\n      gives the approval\n",
+        ] {
+            assert!(text.contains(part), "{part} in\n{text}");
         }
-        (Phase::Preparing, _) => vec![abort, "push another template: replaces this one".to_owned()],
-        (Phase::Progressing | Phase::Warm, Some(StepState::AwaitingApproval)) => {
-            vec![promote("gives the approval"), abort]
-        }
-        (Phase::Progressing | Phase::Warm, Some(StepState::Paused)) => {
-            vec![format!("crossfade resume {name}: goes on"), abort]
-        }
-        (Phase::Progressing | Phase::Warm, Some(StepState::Held)) => vec![
-            promote("goes on in spite of the verdict's hold"),
-            format!("crossfade promote --full {name}: keeps the new version without judgement"),
-            abort,
-        ],
-        (Phase::Progressing | Phase::Warm, _) => vec![
-            promote("ends this stay"),
-            format!("crossfade pause {name}: stays here"),
-            abort,
-            "push stable's template again (git revert): takes the new version away".to_owned(),
-        ],
-        (Phase::HandingOver, _) => {
-            vec!["none is needed; going back now is a new release of the old template".to_owned()]
-        }
-        (Phase::RollingBack, _) => vec![
-            "none is needed; another template may be pushed now and starts afterwards".to_owned(),
-        ],
-        (Phase::RolledBack, _) => vec![
-            "push a mended template: starts a release".to_owned(),
-            "push stable's template again (git revert): ends this, no pod is replaced".to_owned(),
-            format!("crossfade retry {name}: releases the rejected template again"),
-        ],
+    }
+
+    #[test]
+    fn as_data_it_has_status_troubles_and_ways() {
+        let (rollout, troubles, ways, _) = explained();
+        let value = explanation(&rollout, &troubles, &ways).unwrap();
+        assert_eq!(value["status"]["phase"], "Progressing");
+        assert!(value["status"]["memory"].is_null());
+        assert_eq!(value["troubles"][0]["reason"], "Unschedulable");
+        assert_eq!(value["waitsOn"], "Approval");
+        assert_eq!(
+            value["ways"][0],
+            json!({ "command": "crossfade -n shop promote web", "does": "gives the approval" })
+        );
     }
 }
