@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crossfade_api::install;
 use crossfade_api::{Action, Phase, Rollout, annotations};
+use crossfade_engine::identity::same_template;
 use kube::api::ListParams;
 use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
@@ -24,11 +25,14 @@ pub async fn run(cluster: &Cluster, arguments: &Uninstall) -> Result<Exit, Failu
         let names: Vec<String> = held
             .iter()
             .map(|rollout| {
+                let state = match phase(rollout) {
+                    Phase::Idle => "gated",
+                    other => other.as_str(),
+                };
                 format!(
-                    "{}/{} ({})",
+                    "{}/{} ({state})",
                     rollout.namespace().unwrap_or_default(),
                     rollout.name_any(),
-                    phase(rollout).as_str()
                 )
             })
             .collect();
@@ -52,7 +56,7 @@ pub async fn run(cluster: &Cluster, arguments: &Uninstall) -> Result<Exit, Failu
     remove(cluster, arguments).await
 }
 
-/// Rollouts that are not at rest.
+/// Rollouts that hold a candidate back, and those whose Deployment waits gated for its release.
 async fn held(cluster: &Cluster, namespaces: Option<&[String]>) -> Result<Vec<Rollout>, Failure> {
     let api: Api<Rollout> = Api::all(cluster.client.clone());
     let listed = call("list the Rollouts", async {
@@ -64,13 +68,76 @@ async fn held(cluster: &Cluster, namespaces: Option<&[String]>) -> Result<Vec<Ro
         }
     })
     .await?;
-    Ok(listed
+    let ours = listed.into_iter().filter(|rollout| {
+        namespaces.is_none_or(|names| names.contains(&rollout.namespace().unwrap_or_default()))
+    });
+    let mut held = Vec::new();
+    for rollout in ours {
+        if phase(&rollout) != Phase::Idle || gated(cluster, &rollout).await? {
+            held.push(rollout);
+        }
+    }
+    Ok(held)
+}
+
+/// Whether the Deployment of a Rollout at rest is paused on a template that does not serve. Paused on the
+/// one that does, somebody else paused it: nothing would start.
+async fn gated(cluster: &Cluster, rollout: &Rollout) -> Result<bool, Failure> {
+    let base = apps(&rollout.namespace().unwrap_or_default());
+    let uri = format!("{base}/deployments/{}", find::deployment(rollout));
+    let Some(deployment) = raw::get(cluster, "read the Deployment", &uri).await? else {
+        return Ok(false);
+    };
+    if deployment["spec"]["paused"] != true {
+        return Ok(false);
+    }
+    let sets = own_sets(cluster, &base, &deployment).await?;
+    Ok(serving(&deployment, &sets).is_none_or(|set| !has_template(&deployment, set)))
+}
+
+fn apps(namespace: &str) -> String {
+    format!("/apis/apps/v1/namespaces/{namespace}")
+}
+
+/// The ReplicaSets that a Deployment controls.
+async fn own_sets(
+    cluster: &Cluster,
+    base: &str,
+    deployment: &Value,
+) -> Result<Vec<Value>, Failure> {
+    let listed = raw::get(
+        cluster,
+        "list the ReplicaSets",
+        &format!("{base}/replicasets"),
+    )
+    .await?;
+    let items = listed.and_then(|mut list| match list["items"].take() {
+        Value::Array(items) => Some(items),
+        _ => None,
+    });
+    Ok(items
+        .unwrap_or_default()
         .into_iter()
-        .filter(|rollout| {
-            namespaces.is_none_or(|names| names.contains(&rollout.namespace().unwrap_or_default()))
-        })
-        .filter(|rollout| phase(rollout) != Phase::Idle)
+        .filter(|set| controlled(deployment, set))
         .collect())
+}
+
+fn controlled(deployment: &Value, set: &Value) -> bool {
+    let owners = set["metadata"]["ownerReferences"].as_array();
+    (owners.into_iter().flatten())
+        .any(|owner| owner["controller"] == true && owner["uid"] == deployment["metadata"]["uid"])
+}
+
+/// The one ReplicaSet with pods; `None`: there is none, or several.
+fn serving<'a>(deployment: &Value, sets: &'a [Value]) -> Option<&'a Value> {
+    let mut active = sets.iter().filter(|set| {
+        controlled(deployment, set) && set["spec"]["replicas"].as_u64().unwrap_or(0) > 0
+    });
+    active.next().filter(|_| active.next().is_none())
+}
+
+fn has_template(deployment: &Value, set: &Value) -> bool {
+    same_template(&deployment["spec"]["template"], &set["spec"]["template"])
 }
 
 async fn order(cluster: &Cluster, rollout: &Rollout, order: Order) -> Result<(), Failure> {
@@ -118,6 +185,19 @@ async fn release(cluster: &Cluster, rollout: &Rollout, limit: Duration) -> Resul
     let mut rollout = rollout.clone();
     match phase(&rollout) {
         Phase::HandingOver => {}
+        // No release of it has begun, and as a rule none can: there is nothing to promote.
+        Phase::Idle => {
+            return Err(Failure::new(format!(
+                "{}/{}: its template is gated and its release has not begun",
+                cluster.namespace,
+                rollout.name_any()
+            ))
+            .next(format!(
+                "crossfade -n {} explain {} names the mend; or uninstall --revert puts the old template back",
+                cluster.namespace,
+                rollout.name_any()
+            )));
+        }
         Phase::RollingBack | Phase::RolledBack => {
             return Err(Failure::new(format!("{} was rolled back: its template is rejected", rollout.name_any()))
                 .next("uninstall --revert puts the old template back; crossfade retry releases the new one again"));
@@ -151,33 +231,39 @@ async fn release(cluster: &Cluster, rollout: &Rollout, limit: Duration) -> Resul
 async fn revert(cluster: &Cluster, rollout: &Rollout, limit: Duration) -> Result<(), Failure> {
     match phase(rollout) {
         Phase::RollingBack | Phase::RolledBack | Phase::HandingOver => {}
+        Phase::Idle => return put_back(cluster, rollout, limit).await,
         _ => order(cluster, rollout, Action::Abort.into()).await?,
     }
     let rollout = wait_for(cluster, rollout, limit, &[Phase::Idle, Phase::RolledBack]).await?;
     if phase(&rollout) == Phase::Idle {
         return Ok(());
     }
-    let name = find::deployment(&rollout);
+    put_back(cluster, &rollout, limit).await
+}
+
+/// Writes the template that serves into the Deployment and sees to it that it is unpaused.
+async fn put_back(cluster: &Cluster, rollout: &Rollout, limit: Duration) -> Result<(), Failure> {
+    let name = find::deployment(rollout);
+    let gone = || {
+        Failure::new(format!("{name}: the old template cannot be found")).next(
+            "push it yourself (git revert), wait until the Deployment is unpaused, then uninstall",
+        )
+    };
+    let base = apps(&cluster.namespace);
+    let uri = format!("{base}/deployments/{name}");
+    let deployment = raw::get(cluster, "read the Deployment", &uri)
+        .await?
+        .ok_or_else(gone)?;
+    let sets = own_sets(cluster, &base, &deployment).await?;
+    // Scaled to 0 none has pods; then the status still knows which was stable.
     let stable = rollout
         .status
         .as_ref()
         .and_then(|status| status.stable.as_ref())
-        .map(|stable| stable.name.clone());
-    let gone = || {
-        Failure::new(format!("{name}: the old template cannot be found"))
-            .next("push it yourself (git revert), wait for phase Idle, then uninstall")
-    };
-    let base = format!("/apis/apps/v1/namespaces/{}", cluster.namespace);
-    let set = raw::get(
-        cluster,
-        "read stable's ReplicaSet",
-        &format!("{base}/replicasets/{}", stable.ok_or_else(gone)?),
-    )
-    .await?
-    .ok_or_else(gone)?;
-    let uri = format!("{base}/deployments/{name}");
-    let deployment = raw::get(cluster, "read the Deployment", &uri)
-        .await?
+        .map(|stable| stable.name.as_str());
+    let named = |set: &&Value| stable.is_some() && set["metadata"]["name"].as_str() == stable;
+    let set = (sets.iter().find(named))
+        .or_else(|| serving(&deployment, &sets))
         .ok_or_else(gone)?;
     let mut template = set["spec"]["template"].clone();
     if let Some(labels) = template["metadata"]["labels"].as_object_mut() {
@@ -190,7 +276,27 @@ async fn revert(cluster: &Cluster, rollout: &Rollout, limit: Duration) -> Result
     ]);
     raw::patch(cluster, "put the old template back", &uri, &operations).await?;
     eprintln!("{name}: old template put back; Git may still hold the new one");
-    wait_for(cluster, &rollout, limit, &[Phase::Idle]).await?;
+    if phase(rollout) != Phase::Idle {
+        wait_for(cluster, rollout, limit, &[Phase::Idle]).await?;
+        return Ok(());
+    }
+    // At rest the controller leaves a pause on the template that serves to people. Read again: what is
+    // unpaused has to be what was written, as the server stored it.
+    let deployment = raw::get(cluster, "read the Deployment", &uri)
+        .await?
+        .ok_or_else(gone)?;
+    if !has_template(&deployment, set) {
+        return Err(Failure::new(format!(
+            "{name}: somebody wrote another template in between; nothing was removed"
+        ))
+        .next("uninstall again"));
+    }
+    let operations = json!([
+        { "op": "test", "path": "/metadata/uid", "value": deployment["metadata"]["uid"] },
+        { "op": "test", "path": "/spec/template", "value": deployment["spec"]["template"] },
+        { "op": "add", "path": "/spec/paused", "value": false },
+    ]);
+    raw::patch(cluster, "unpause the Deployment", &uri, &operations).await?;
     Ok(())
 }
 
@@ -223,4 +329,58 @@ async fn remove(cluster: &Cluster, arguments: &Uninstall) -> Result<Exit, Failur
         eprintln!("The kinds and Rollouts are left too; uninstall --kinds removes them.");
     }
     Ok(Exit::Done)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn set(name: &str, owner: &str, replicas: u32, image: &str) -> Value {
+        json!({
+            "metadata": { "name": name, "ownerReferences": [{ "uid": owner, "controller": true }] },
+            "spec": { "replicas": replicas, "template": {
+                "metadata": { "labels": { "app": "web", "pod-template-hash": name } },
+                "spec": { "containers": [{ "name": "app", "image": image }] },
+            } },
+        })
+    }
+
+    fn deployment(image: &str) -> Value {
+        json!({
+            "metadata": { "uid": "u1" },
+            "spec": { "paused": true, "template": {
+                "metadata": { "labels": { "app": "web" } },
+                "spec": { "containers": [{ "name": "app", "image": image }] },
+            } },
+        })
+    }
+
+    #[test]
+    fn gated_is_what_does_not_serve() {
+        let sets = [
+            set("old", "u1", 0, "app:0"),
+            set("one", "u1", 3, "app:1"),
+            set("other", "u2", 3, "app:9"),
+        ];
+        let held = |image: &str| {
+            let deployment = deployment(image);
+            serving(&deployment, &sets).is_none_or(|set| !has_template(&deployment, set))
+        };
+        assert!(held("app:2"));
+        assert!(held("app:0"), "one of the history does not serve");
+        assert!(!held("app:1"), "paused by hand on what serves");
+    }
+
+    #[test]
+    fn what_serves_is_one_replica_set_of_the_deployment() {
+        let deployment = deployment("app:1");
+        let one = [set("one", "u1", 3, "app:1"), set("other", "u2", 3, "app:9")];
+        assert_eq!(
+            serving(&deployment, &one).unwrap()["metadata"]["name"],
+            "one"
+        );
+        let two = [set("one", "u1", 3, "app:1"), set("two", "u1", 1, "app:2")];
+        assert!(serving(&deployment, &two).is_none());
+        assert!(serving(&deployment, &[]).is_none());
+    }
 }

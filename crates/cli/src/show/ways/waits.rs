@@ -103,9 +103,12 @@ impl Case<'_> {
     fn mend(&mut self) -> String {
         if let Some(why) = self.stalled {
             self.by_hand("mend what is named: the gated template then starts by itself");
-            self.by_hand(
-                "push the template that serves (git revert): unpauses, no pod is replaced",
-            );
+            // In Idle nobody knows who paused the Deployment: unpausing is left to people.
+            self.by_hand(if self.phase == Phase::Idle {
+                "push the template that serves (git revert), and only then kubectl rollout resume: no pod is replaced"
+            } else {
+                "push the template that serves (git revert): unpauses, no pod is replaced"
+            });
             self.crossfade("plan NAME", "shows the plan and all that is wrong with it");
             return format!("a person: a template is gated and cannot be released: {why}");
         }
@@ -119,7 +122,7 @@ impl Case<'_> {
                     "opts in again: the template is released step by step",
                 );
                 self.by_hand(
-                    "push the template that serves (git revert): nothing is left to release",
+                    "push the template that serves (git revert), then kubectl rollout resume: no pod is replaced",
                 );
                 self.kubectl(
                     "rollout resume deployment/NAME",
