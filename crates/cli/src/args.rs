@@ -135,6 +135,9 @@ pub struct Control {
     /// Longest wait for the answer (default 15s), with --wait for the end (default 1h)
     #[arg(long)]
     pub timeout: Option<Duration>,
+    /// Print what became of the command, with --wait how the release ended
+    #[arg(short, long)]
+    pub output: Option<Format>,
 }
 
 #[derive(Debug, Args)]
@@ -177,6 +180,9 @@ pub struct Run {
     /// Longest wait, default 1h
     #[arg(long)]
     pub timeout: Option<Duration>,
+    /// Print the Deployment as changed, with --wait how the release ended
+    #[arg(short, long)]
+    pub output: Option<Format>,
 }
 
 #[derive(Debug, Args)]
@@ -194,6 +200,9 @@ pub enum SetWhat {
         /// Container and image: app=registry/app:v2
         #[arg(required = true, value_name = "CONTAINER=IMAGE")]
         image: Vec<String>,
+        /// Print the Deployment as changed
+        #[arg(short, long)]
+        output: Option<Format>,
     },
 }
 

@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::args::Format;
-use crate::exit::Failure;
+use crate::exit::{Exit, Failure};
 
 /// A Rollout as printed.
 pub fn rollout(rollout: &crossfade_api::Rollout) -> Result<Value, Failure> {
@@ -29,33 +29,68 @@ pub fn list(items: Vec<Value>) -> Value {
     json!({ "apiVersion": "v1", "kind": "List", "items": items })
 }
 
-/// Prints one value.
-pub fn print(value: &Value, format: Format) -> Result<(), Failure> {
-    let text = match format {
-        Format::Json => {
-            serde_json::to_string_pretty(value).map_err(|error| Failure::new(error.to_string()))?
+/// Prints what was done to a Rollout: its name as `rollout.crossfade.dev/web`, or the record of it.
+pub fn done(rollout: &str, record: &impl Serialize, format: Option<Format>) -> Result<(), Failure> {
+    match format {
+        None => Ok(()),
+        Some(Format::Name) => say(&format!("rollout.crossfade.dev/{rollout}")),
+        Some(format) => {
+            let record = serde_json::to_value(record);
+            print(
+                &record.map_err(|error| Failure::new(error.to_string()))?,
+                format,
+            )
         }
-        Format::Yaml => yaml(value)?,
-        Format::Name => match value["items"].as_array() {
-            Some(items) => items.iter().map(name).collect::<Vec<_>>().join("\n"),
-            None => name(value),
-        },
-    };
-    say(&text)
+    }
 }
 
-/// `kind.group/name`.
-fn name(value: &Value) -> String {
-    let kind = value["kind"].as_str().unwrap_or_default().to_lowercase();
+/// Prints an object as the API server has it, without managedFields.
+pub fn object(mut object: Value, format: Option<Format>) -> Result<(), Failure> {
+    if let Some(metadata) = object["metadata"].as_object_mut() {
+        metadata.remove("managedFields");
+    }
+    format.map_or(Ok(()), |format| print(&object, format))
+}
+
+/// Prints one value.
+pub fn print(value: &Value, format: Format) -> Result<(), Failure> {
+    say(&text(value, format)?)
+}
+
+fn text(value: &Value, format: Format) -> Result<String, Failure> {
+    match format {
+        Format::Json => {
+            serde_json::to_string_pretty(value).map_err(|error| Failure::new(error.to_string()))
+        }
+        Format::Yaml => yaml(value),
+        Format::Name => match value["items"].as_array() {
+            Some(items) => Ok(items
+                .iter()
+                .map(name)
+                .collect::<Result<Vec<_>, _>>()?
+                .join("\n")),
+            None => name(value),
+        },
+    }
+}
+
+/// `kind.group/name`. Most of what is no object has no name: nothing is better than a lone slash.
+fn name(value: &Value) -> Result<String, Failure> {
+    let (Some(kind), Some(name)) = (value["kind"].as_str(), value["metadata"]["name"].as_str())
+    else {
+        return Err(Failure::new("what is asked for has no name")
+            .next("write -o json or -o yaml")
+            .exit(Exit::Usage));
+    };
     let group = value["apiVersion"]
         .as_str()
         .and_then(|version| version.split_once('/'))
         .map(|(group, _)| format!(".{group}"));
-    format!(
-        "{kind}{}/{}",
-        group.unwrap_or_default(),
-        value["metadata"]["name"].as_str().unwrap_or_default()
-    )
+    Ok(format!(
+        "{}{}/{name}",
+        kind.to_lowercase(),
+        group.unwrap_or_default()
+    ))
 }
 
 /// YAML without the last line break.
@@ -71,5 +106,57 @@ pub fn say(text: &str) -> Result<(), Failure> {
             Err(Failure::new(format!("cannot print: {error}")))
         }
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_those_of_kubectl_and_never_a_lone_slash() {
+        let named = |version: &str, kind: &str| json!({ "apiVersion": version, "kind": kind, "metadata": { "name": "web" } });
+        let rollout = named("crossfade.dev/v1alpha1", "Rollout");
+        let name = |value: &Value| text(value, Format::Name);
+        assert_eq!(name(&rollout).unwrap(), "rollout.crossfade.dev/web");
+        assert_eq!(
+            name(&named("apps/v1", "Deployment")).unwrap(),
+            "deployment.apps/web"
+        );
+        assert_eq!(name(&named("v1", "Service")).unwrap(), "service/web");
+        assert_eq!(
+            name(&list(vec![rollout.clone(), rollout])).unwrap(),
+            "rollout.crossfade.dev/web\nrollout.crossfade.dev/web"
+        );
+        for nameless in [
+            json!([]),
+            json!({ "outcome": "promoted" }),
+            json!([{ "candidate": "c" }]),
+        ] {
+            let failure = name(&nameless).unwrap_err();
+            assert_eq!(failure.exit, Exit::Usage);
+            assert!(failure.to_string().contains("-o json"), "{failure}");
+        }
+    }
+
+    #[test]
+    fn records_are_printed_with_the_fields_of_the_status() {
+        let handled = crossfade_api::ControlStatus {
+            id: "1".to_owned(),
+            action: "pause".to_owned(),
+            outcome: "done".to_owned(),
+            ..crossfade_api::ControlStatus::default()
+        };
+        let value = serde_json::to_value(handled).unwrap();
+        let yaml = text(&value, Format::Yaml).unwrap();
+        assert!(
+            yaml.contains("action: pause") && yaml.contains("outcome: done"),
+            "{yaml}"
+        );
+        assert!(
+            text(&value, Format::Json)
+                .unwrap()
+                .contains("\"action\": \"pause\"")
+        );
     }
 }

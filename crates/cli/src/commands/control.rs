@@ -4,17 +4,17 @@
 use std::hash::{BuildHasher, Hasher};
 use std::time::Duration;
 
-use crossfade_api::{Action, ControlStatus, Phase, Rollout};
+use crossfade_api::{Action, ControlStatus, HistoryEntry, Phase, Rollout};
 use kube::ResourceExt;
 use kube::api::{Patch, PatchParams};
 use serde_json::json;
 
-use crate::args::Control;
+use crate::args::{Control, Format};
 use crate::cluster::{Cluster, call};
-use crate::commands::run::{Ended, ended};
+use crate::commands::end::{Ended, ended};
 use crate::exit::{Exit, Failure};
-use crate::find;
 use crate::follow::{self, Follow, View, phase};
+use crate::{find, output};
 
 /// Longest wait for the controller's answer.
 const ANSWER: Duration = Duration::from_secs(15);
@@ -157,6 +157,10 @@ pub async fn run(cluster: &Cluster, order: Order, arguments: &Control) -> Result
         "{name}: {} {}: {}",
         handled.action, handled.outcome, handled.message
     );
+    // Printed whatever the outcome: who reads data reads `outcome` too.
+    if !arguments.wait || handled.outcome != "done" {
+        output::done(&name, &handled, arguments.output)?;
+    }
     match handled.outcome.as_str() {
         "done" => eprintln!("{sentence}"),
         "superseded" => {
@@ -170,15 +174,16 @@ pub async fn run(cluster: &Cluster, order: Order, arguments: &Control) -> Result
         return Ok(Exit::Done);
     }
     if order.action == Action::Undo {
-        return undone(cluster, &name, &handled, limit.unwrap_or(END)).await;
+        let limit = limit.unwrap_or(END);
+        return undone(cluster, &name, &handled, limit, arguments.output).await;
     }
     let mut follow = Follow::new(cluster, &name);
     let before = Ended::of(Some(&rollout));
-    match ended(&mut follow, &before, limit.unwrap_or(END)).await {
-        // Who asked for an abort and gets one has what was asked for.
-        Err(failure) if order.action == Action::Abort && failure.exit == Exit::Aborted => {
-            Ok(Exit::Done)
-        }
+    let end = ended(&mut follow, &before, limit.unwrap_or(END)).await?;
+    // Who asked for an abort and gets one has what was asked for.
+    let as_asked = order.action == Action::Abort && end.exit == Exit::Aborted;
+    match end.tell(&name, arguments.output) {
+        Err(failure) if as_asked && failure.exit == Exit::Aborted => Ok(Exit::Done),
         outcome => outcome,
     }
 }
@@ -189,6 +194,7 @@ async fn undone(
     name: &str,
     handled: &ControlStatus,
     limit: Duration,
+    format: Option<Format>,
 ) -> Result<Exit, Failure> {
     let mut follow = Follow::new(cluster, name);
     let mut view = View::log();
@@ -202,18 +208,32 @@ async fn undone(
         let failed =
             newest.filter(|entry| entry.outcome == "rolled-back" && entry.ended_at > handled.at);
         match status.phase {
-            Some(Phase::Idle) => Some(Ok(())),
-            Some(Phase::RolledBack) => failed.map(|entry| Err(entry.reason.clone())),
+            Some(Phase::Idle) => Some(Ok(newest
+                .filter(|entry| entry.ended_at >= handled.at)
+                .cloned())),
+            Some(Phase::RolledBack) => failed.map(|entry| Err(Box::new(entry.clone()))),
             _ => None,
         }
     });
-    match ended.await? {
-        Some(Ok(())) => Ok(Exit::Done),
-        Some(Err(reason)) => Err(Failure::new(format!(
-            "{name}: the earlier version was taken back too: {reason}"
-        ))
-        .next(format!("see crossfade explain {name}"))
-        .exit(Exit::RolledBack)),
+    let ended: Option<Result<Option<HistoryEntry>, Box<HistoryEntry>>> = ended.await?;
+    match ended {
+        Some(Ok(entry)) => {
+            match entry {
+                Some(entry) => output::done(name, &entry, format)?,
+                // No release was under way, and none was needed: the template was the one that serves.
+                None => output::done(name, handled, format)?,
+            }
+            Ok(Exit::Done)
+        }
+        Some(Err(entry)) => {
+            output::done(name, &entry, format)?;
+            Err(Failure::new(format!(
+                "{name}: the earlier version was taken back too: {}",
+                entry.reason
+            ))
+            .next(format!("see crossfade explain {name}"))
+            .exit(Exit::RolledBack))
+        }
         None => Err(
             Failure::new(format!("{name}: not back yet after {limit:?}"))
                 .next(format!("see crossfade status -w {name}"))

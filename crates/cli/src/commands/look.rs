@@ -7,11 +7,11 @@ use kube::api::ListParams;
 use kube::{Api, ResourceExt};
 use serde_json::Value;
 
-use crate::args::{List, Look, Status};
+use crate::args::{Format, List, Look, Status};
 use crate::cluster::{Cluster, call};
 use crate::exit::{Exit, Failure};
 use crate::follow::{self, Follow, View, phase};
-use crate::show::{self, Trouble};
+use crate::show::{self, Trouble, Workload};
 use crate::{clock, find, output};
 
 pub async fn status(cluster: &Cluster, arguments: &Status) -> Result<Exit, Failure> {
@@ -94,6 +94,11 @@ pub async fn list(cluster: &Cluster, arguments: &List) -> Result<Exit, Failure> 
 }
 
 pub async fn history(cluster: &Cluster, arguments: &Look) -> Result<Exit, Failure> {
+    if arguments.output == Some(Format::Name) {
+        return Err(Failure::new("-o name: ended releases have no names")
+            .next("write -o json or -o yaml")
+            .exit(Exit::Usage));
+    }
     let rollout = find::rollout(cluster, arguments.workload.as_deref()).await?;
     match arguments.output {
         Some(format) => {
@@ -114,13 +119,35 @@ pub async fn history(cluster: &Cluster, arguments: &Look) -> Result<Exit, Failur
 
 pub async fn explain(cluster: &Cluster, arguments: &Look) -> Result<Exit, Failure> {
     let rollout = find::rollout(cluster, arguments.workload.as_deref()).await?;
-    if let Some(format) = arguments.output {
-        output::print(&output::rollout(&rollout)?, format)?;
+    if arguments.output == Some(Format::Name) {
+        output::print(&output::rollout(&rollout)?, Format::Name)?;
         return Ok(Exit::Done);
     }
     let troubles = troubles(cluster, &rollout).await?;
-    output::say(&show::explain(&rollout, &troubles, clock::now()))?;
+    let now = clock::now();
+    let ways = show::ways(&rollout, workload(cluster, &rollout).await?, now);
+    match arguments.output {
+        Some(format) => {
+            output::print(&show::explanation(&rollout, &troubles, &ways)?, format)?;
+        }
+        None => output::say(&show::explain(&rollout, &troubles, &ways, now))?,
+    }
     Ok(Exit::Done)
+}
+
+/// The Deployment, as far as the ways on depend on it.
+async fn workload(cluster: &Cluster, rollout: &Rollout) -> Result<Workload, Failure> {
+    let api: Api<Deployment> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
+    let name = find::deployment(rollout);
+    let deployment = call("read the Deployment", api.get_opt(&name)).await?;
+    Ok(deployment.map_or(Workload::Gone, |deployment| {
+        let spec = deployment.spec.as_ref();
+        Workload::There {
+            paused: spec.and_then(|spec| spec.paused).unwrap_or(false),
+            opted_in: deployment.annotations().contains_key(annotations::STRATEGY),
+            replicas: spec.and_then(|spec| spec.replicas).unwrap_or(1),
+        }
+    }))
 }
 
 /// What the cluster says about the pods of both sides.

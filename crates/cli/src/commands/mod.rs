@@ -3,6 +3,7 @@
 mod control;
 #[cfg(feature = "demo")]
 mod demo;
+mod end;
 mod install;
 mod look;
 mod plan;
@@ -81,18 +82,29 @@ pub async fn run(arguments: Arguments) -> Result<Exit, Failure> {
         }
         Command::Retry(arguments) => control::run(&cluster, Action::Retry.into(), &arguments).await,
         Command::Run(arguments) => {
-            run::run(
-                &cluster,
-                &arguments.workload,
-                &arguments.image,
-                arguments.wait,
-                arguments.timeout,
-            )
-            .await
+            let release = run::Release {
+                workload: &arguments.workload,
+                images: &arguments.image,
+                wait: arguments.wait,
+                timeout: arguments.timeout,
+                output: arguments.output,
+            };
+            run::run(&cluster, &release).await
         }
         Command::Set(set) => {
-            let SetWhat::Image { workload, image } = set.what;
-            run::run(&cluster, &workload, &image, false, None).await
+            let SetWhat::Image {
+                workload,
+                image,
+                output,
+            } = set.what;
+            let release = run::Release {
+                workload: &workload,
+                images: &image,
+                wait: false,
+                timeout: None,
+                output,
+            };
+            run::run(&cluster, &release).await
         }
         Command::Plan(arguments) => plan::run(&cluster, &arguments).await,
         Command::Install(arguments) => install::run(&cluster, &arguments).await,

@@ -1,53 +1,35 @@
 //! `run` and `set image`: another template and `paused: true` in one request, so that a release
 //! starts gated even where no webhook stands guard.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crossfade_api::{Action, Phase, Rollout, StepState, annotations};
+use crossfade_api::{Action, Phase, annotations};
 use kube::ResourceExt;
 use serde_json::{Value, json};
-use tokio::time::Instant;
 
+use crate::args::Format;
 use crate::cluster::Cluster;
 use crate::commands::control;
+use crate::commands::end::{Ended, ended};
 use crate::exit::{Exit, Failure};
-use crate::find;
-use crate::follow::{self, Follow, View, phase};
-use crate::raw;
+use crate::follow::{Follow, phase};
+use crate::{find, output, raw};
 
 /// Longest wait for the end of a release.
 const END: Duration = Duration::from_secs(3600);
-/// A refusal that stands this long is not from before our push.
-const REFUSED: Duration = Duration::from_secs(10);
-
-/// The releases that had ended before.
-pub struct Ended {
-    entries: BTreeSet<(String, Option<jiff::Timestamp>)>,
+/// What to release, and whether to stay until it is over.
+pub struct Release<'a> {
+    pub workload: &'a str,
+    pub images: &'a [String],
+    pub wait: bool,
+    pub timeout: Option<crossfade_api::Duration>,
+    pub output: Option<Format>,
 }
 
-impl Ended {
-    pub fn of(rollout: Option<&Rollout>) -> Self {
-        let history = rollout
-            .and_then(|rollout| rollout.status.as_ref())
-            .map(|status| status.history.as_slice());
-        let entries = history
-            .unwrap_or_default()
-            .iter()
-            .map(|entry| (entry.candidate.clone(), entry.ended_at))
-            .collect();
-        Self { entries }
-    }
-}
-
-pub async fn run(
-    cluster: &Cluster,
-    workload: &str,
-    images: &[String],
-    wait: bool,
-    timeout: Option<crossfade_api::Duration>,
-) -> Result<Exit, Failure> {
-    let name = find::bare(workload)?;
+pub async fn run(cluster: &Cluster, release: &Release<'_>) -> Result<Exit, Failure> {
+    let name = find::bare(release.workload)?;
+    // What there is to print at once; with `wait` the end of the release takes its place.
+    let format = release.output.filter(|_| !release.wait);
     let uri = format!(
         "/apis/apps/v1/namespaces/{}/deployments/{name}",
         cluster.namespace
@@ -73,7 +55,7 @@ pub async fn run(
         );
     }
     let before = Ended::of(rollout.as_ref());
-    let operations = operations(&deployment, images)?;
+    let operations = operations(&deployment, release.images)?;
     if operations.is_empty() {
         match &rollout {
             Some(rollout) if phase(rollout) == Phase::RolledBack => {
@@ -88,6 +70,7 @@ pub async fn run(
                 let handled =
                     control::answer(cluster, &rollout.name_any(), &id, Duration::from_secs(15))
                         .await?;
+                output::done(&rollout.name_any(), &handled, format)?;
                 if handled.outcome != "done" {
                     return Err(Failure::new(format!(
                         "retry {}: {}",
@@ -96,15 +79,17 @@ pub async fn run(
                 }
             }
             Some(rollout) if phase(rollout) != Phase::Idle => {
-                eprintln!("{name}: this template is being released already")
+                eprintln!("{name}: this template is being released already");
+                output::object(deployment, format)?;
             }
             _ => {
                 eprintln!("{name}: unchanged, nothing to release");
+                output::object(deployment, release.output)?;
                 return Ok(Exit::Done);
             }
         }
     } else {
-        raw::patch(
+        let changed = raw::patch(
             cluster,
             "change the template",
             &uri,
@@ -112,15 +97,20 @@ pub async fn run(
         )
         .await?;
         eprintln!("{name}: template changed, gated");
+        output::object(changed, format)?;
     }
-    if !wait {
+    if !release.wait {
         eprintln!("follow it: crossfade status -w {name}");
         return Ok(Exit::Done);
     }
-    let limit = timeout.map_or(END, |limit| Duration::from_millis(limit.milliseconds()));
+    let limit = release
+        .timeout
+        .map_or(END, |limit| Duration::from_millis(limit.milliseconds()));
     // The controller makes a Rollout of the Deployment's name if there is none yet.
     let rollout_name = rollout.map_or_else(|| name.to_owned(), |rollout| rollout.name_any());
-    ended(&mut Follow::new(cluster, &rollout_name), &before, limit).await
+    ended(&mut Follow::new(cluster, &rollout_name), &before, limit)
+        .await?
+        .tell(&rollout_name, release.output)
 }
 
 /// The patch, guarded by who the Deployment is and what its containers are called; empty when
@@ -186,71 +176,6 @@ fn operations(deployment: &Value, images: &[String]) -> Result<Vec<Value>, Failu
         operations.push(json!({ "op": "add", "path": "/spec/paused", "value": true }));
     }
     Ok(operations)
-}
-
-/// Follows until a release that had not ended before has ended, or needs a person.
-pub async fn ended(follow: &mut Follow, before: &Ended, limit: Duration) -> Result<Exit, Failure> {
-    let mut refused: Option<Instant> = None;
-    let outcome = follow::until(follow, &mut View::log(), Some(limit), |rollout| {
-        let status = rollout?.status.as_ref()?;
-        if let Some(entry) = status.history.iter().find(|entry| {
-            !before
-                .entries
-                .contains(&(entry.candidate.clone(), entry.ended_at))
-        }) {
-            let exit = match entry.outcome.as_str() {
-                "promoted" => Exit::Done,
-                "rolled-back" => Exit::RolledBack,
-                _ => Exit::Aborted,
-            };
-            return Some((
-                exit,
-                format!("{} {}: {}", entry.candidate, entry.outcome, entry.reason),
-            ));
-        }
-        if status
-            .step
-            .as_ref()
-            .is_some_and(|step| step.state == StepState::AwaitingApproval)
-            && matches!(status.phase, Some(Phase::Progressing | Phase::Warm))
-        {
-            return Some((
-                Exit::Approval,
-                "waits for an approval: crossfade promote gives it, crossfade abort refuses it"
-                    .to_owned(),
-            ));
-        }
-        let stalled = status
-            .conditions
-            .iter()
-            .find(|condition| condition.type_ == "Stalled" && condition.status == "True");
-        match stalled.filter(|_| matches!(status.phase, None | Some(Phase::Idle))) {
-            Some(stalled) if refused.get_or_insert_with(Instant::now).elapsed() >= REFUSED => {
-                return Some((
-                    Exit::Error,
-                    format!("cannot be released: {}", stalled.message),
-                ));
-            }
-            Some(_) => {}
-            None => refused = None,
-        }
-        None
-    })
-    .await?;
-    match outcome {
-        Some((Exit::Done, sentence)) => {
-            eprintln!("{sentence}");
-            Ok(Exit::Done)
-        }
-        Some((exit, sentence)) => Err(Failure::new(sentence)
-            .next("crossfade explain says more")
-            .exit(exit)),
-        None => Err(
-            Failure::new("not over within the time given; the release goes on")
-                .next("crossfade status -w follows it, crossfade explain says what it waits for")
-                .exit(Exit::TimedOut),
-        ),
-    }
 }
 
 #[cfg(test)]
