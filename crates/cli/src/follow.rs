@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use crate::clock;
 use crate::cluster::Cluster;
 use crate::exit::Failure;
+use crate::screen::{Screen, Size};
 use crate::show;
 
 /// The states of one Rollout as they come; `None`: it does not exist.
@@ -44,8 +45,8 @@ impl Follow {
 
 /// How states are shown.
 pub struct View {
-    /// Lines on the screen to go over; `None`: a log.
-    drawn: Option<usize>,
+    /// Drawn over and over; `None`: a log.
+    screen: Option<Screen>,
     last: String,
     silent: bool,
 }
@@ -54,7 +55,7 @@ impl View {
     /// To stdout: redrawn in a terminal, else a line per change.
     pub fn stdout() -> Self {
         Self {
-            drawn: std::io::stdout().is_terminal().then_some(0),
+            screen: std::io::stdout().is_terminal().then(Screen::default),
             last: String::new(),
             silent: false,
         }
@@ -63,7 +64,7 @@ impl View {
     /// Nothing.
     pub fn silent() -> Self {
         Self {
-            drawn: None,
+            screen: None,
             last: String::new(),
             silent: true,
         }
@@ -72,7 +73,7 @@ impl View {
     /// A line per change to stderr.
     pub fn log() -> Self {
         Self {
-            drawn: None,
+            screen: None,
             last: String::new(),
             silent: false,
         }
@@ -83,21 +84,16 @@ impl View {
             return;
         }
         let now = clock::now();
-        if let Some(lines) = self.drawn {
+        if let Some(screen) = &mut self.screen {
             let text = rollout.map_or_else(
                 || "no Rollout yet".to_owned(),
                 |rollout| show::status(rollout, now),
             );
-            let mut screen = std::io::stdout().lock();
-            let back = if lines > 0 {
-                format!("\x1b[{lines}A")
-            } else {
-                String::new()
-            };
+            let drawn = screen.draw(&text, Size::of_stdout());
+            let mut stdout = std::io::stdout().lock();
             // A terminal that is gone cannot be told so.
-            drop(writeln!(screen, "{back}\x1b[J{}", text.trim_end()));
-            drop(screen.flush());
-            self.drawn = Some(text.trim_end().lines().count());
+            drop(stdout.write_all(drawn.as_bytes()));
+            drop(stdout.flush());
         } else {
             let line = rollout.map_or_else(|| "no Rollout yet".to_owned(), show::line);
             if line != self.last {

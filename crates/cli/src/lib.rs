@@ -13,6 +13,7 @@ mod find;
 mod follow;
 mod output;
 mod raw;
+mod screen;
 mod show;
 mod subject;
 

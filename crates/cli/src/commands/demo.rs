@@ -189,12 +189,10 @@ fn colour() -> bool {
     std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
-/// Asked anew for each picture: windows change their size.
 fn size() -> Size {
-    let asked = rustix::termios::tcgetwinsize(std::io::stdout())
-        .ok()
-        .map(|size| (usize::from(size.ws_col), usize::from(size.ws_row)))
-        .filter(|(columns, rows)| *columns > 0 && *rows > 0);
-    let (columns, rows) = asked.unwrap_or((80, 24));
-    Size { columns, rows }
+    let size = crate::screen::Size::of_stdout();
+    Size {
+        columns: size.columns,
+        rows: size.rows,
+    }
 }
