@@ -1,5 +1,6 @@
 //! The commands, one module per family.
 
+mod complete;
 mod control;
 #[cfg(feature = "demo")]
 mod demo;
@@ -12,12 +13,13 @@ mod run;
 mod simulate;
 mod uninstall;
 
-use clap::CommandFactory;
 use crossfade_api::Action;
 
 use crate::args::{Arguments, Command, SetWhat};
 use crate::cluster::Cluster;
 use crate::exit::{Exit, Failure};
+
+pub use complete::answer as complete;
 
 /// Runs one command.
 pub async fn run(arguments: Arguments) -> Result<Exit, Failure> {
@@ -26,11 +28,7 @@ pub async fn run(arguments: Arguments) -> Result<Exit, Failure> {
         command,
     } = arguments;
     match command {
-        Command::Completions { shell } => {
-            let mut command = Arguments::command();
-            clap_complete::generate(shell, &mut command, "crossfade", &mut std::io::stdout());
-            return Ok(Exit::Done);
-        }
+        Command::Completions { shell } => return complete::script(shell),
         // Needs no cluster when it only prints.
         Command::Install(ref arguments) if arguments.output.is_some() => {
             return install::print(&global, arguments);
