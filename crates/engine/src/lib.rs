@@ -14,6 +14,7 @@ pub mod memory;
 pub mod observed;
 mod passage;
 mod phase;
+mod plan;
 pub mod report;
 pub mod safety;
 mod sides;

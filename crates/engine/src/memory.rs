@@ -57,6 +57,9 @@ pub struct Memory {
     /// The template that somebody asked to go back to, until the workload has it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub undo: Option<Undo>,
+    /// The workload is paused on a template that was gated at rest: going back to the one that serves
+    /// unpauses it again.
+    pub gated: bool,
     /// Why nothing goes on in Idle although a template is gated.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub refused: Option<String>,

@@ -31,8 +31,10 @@ impl Pass<'_> {
         }
         let active = self.active_sets();
         let changed = !matches!(active.as_slice(), [only] if same_template(&only.template, &workload.template));
-        if workload.paused && !workload.deleting && !changed && !self.seen.kept.is_empty() {
-            // A template kept says that a release of ours paused it; its memory is lost.
+        let ours = self.memory.gated || !self.seen.kept.is_empty();
+        if workload.paused && !workload.deleting && !changed && ours {
+            // It was paused for a template that is gone again. A template kept says so too, should the
+            // memory be lost.
             self.emit(Effect::Unpause {
                 target: target(&workload.name, &workload.uid, &workload.resource_version),
                 template: workload.template.clone(),
@@ -50,6 +52,7 @@ impl Pass<'_> {
                 target: target(&kept.name, &kept.uid, ""),
             });
         }
+        self.memory.gated = workload.paused && changed;
         if !workload.paused || workload.deleting {
             self.memory.refused = None;
             self.tell_bypassed(workload);

@@ -196,6 +196,7 @@ scenarios! {
     refused_preview_alone
     refused_preview_missing
     refused_recreate
+    refused_then_reverted
     refused_two_active
     rejected_is_held
     retry
