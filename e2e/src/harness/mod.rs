@@ -12,6 +12,7 @@ pub(crate) mod app;
 pub(crate) mod audit;
 pub(crate) mod context;
 pub(crate) mod controller;
+pub(crate) mod https;
 pub(crate) mod plain_http;
 pub(crate) mod report;
 pub(crate) mod runner;

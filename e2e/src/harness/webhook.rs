@@ -1,30 +1,20 @@
 //! A mutating webhook of somebody else, within this process: it sees every update of Deployments of one namespace (or every creation) after
 //! all others, and changes or holds up what a scenario tells it to. What must become of that belongs to the scenarios.
 
-use std::convert::Infallible;
 use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use anyhow::Context as _;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use http::{Request, Response};
-use http_body_util::{BodyExt, Full};
-use hyper::body::{Bytes, Incoming};
-use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
+use futures::FutureExt as _;
+use http::StatusCode;
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
 use tokio::time::timeout;
-use tokio_rustls::TlsAcceptor;
-use tokio_rustls::rustls::ServerConfig;
-use tokio_rustls::rustls::crypto::aws_lc_rs;
-use tokio_rustls::rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 
 use super::context::Context;
+use super::https::Https;
 
 const CONFIGURATIONS: &str = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations";
 
@@ -46,7 +36,8 @@ struct State {
 pub(crate) struct Webhook {
     state: Arc<Mutex<State>>,
     path: String,
-    task: JoinHandle<()>,
+    /// Held, because it ends with us.
+    _server: Https,
 }
 
 impl std::fmt::Debug for Webhook {
@@ -70,22 +61,17 @@ impl Webhook {
     }
 
     async fn start_on(context: &Context, name: &str, operation: &str) -> anyhow::Result<Self> {
-        let host = Ipv4Addr::LOCALHOST.to_string();
-        let made = rcgen::generate_simple_self_signed(vec![host.clone()])
-            .context("cannot make the webhook's certificate")?;
-        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()));
-        let tls = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
-            .with_safe_default_protocol_versions()?
-            .with_no_client_auth()
-            .with_single_cert(vec![made.cert.der().clone()], key)?;
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
-        let address = listener.local_addr()?;
         let state = Arc::new(Mutex::new(State::default()));
-        let task = tokio::spawn(serve(
-            listener,
-            TlsAcceptor::from(Arc::new(tls)),
-            Arc::clone(&state),
-        ));
+        let asked = Arc::clone(&state);
+        let server = Https::start(Ipv4Addr::LOCALHOST.into(), &[], move |_, body| {
+            let asked = Arc::clone(&asked);
+            async move {
+                let review = serde_json::from_slice(&body).unwrap_or_default();
+                (StatusCode::OK, answer(&review, &asked).await)
+            }
+            .boxed()
+        })
+        .await?;
         let path = format!("{CONFIGURATIONS}/{name}");
         context.remove_at_the_end(&path);
         context.api.delete(&path).await?;
@@ -95,7 +81,7 @@ impl Webhook {
             "webhooks": [{
                 "name": format!("{name}.example.com"),
                 "admissionReviewVersions": ["v1"],
-                "clientConfig": {"url": format!("https://{address}/"), "caBundle": STANDARD.encode(made.cert.pem())},
+                "clientConfig": {"url": format!("https://{}/", server.address), "caBundle": server.bundle},
                 "failurePolicy": "Fail",
                 "sideEffects": "None",
                 "timeoutSeconds": 5,
@@ -104,7 +90,11 @@ impl Webhook {
             }],
         });
         context.api.create(CONFIGURATIONS, &configuration).await?;
-        Ok(Self { state, path, task })
+        Ok(Self {
+            state,
+            path,
+            _server: server,
+        })
     }
 
     fn locked(&self) -> std::sync::MutexGuard<'_, State> {
@@ -151,30 +141,6 @@ impl Webhook {
     }
 }
 
-impl Drop for Webhook {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
-}
-
-async fn serve(listener: TcpListener, acceptor: TlsAcceptor, state: Arc<Mutex<State>>) {
-    loop {
-        let Ok((stream, _)) = listener.accept().await else {
-            continue;
-        };
-        let (acceptor, state) = (acceptor.clone(), Arc::clone(&state));
-        tokio::spawn(async move {
-            let Ok(stream) = acceptor.accept(stream).await else {
-                return;
-            };
-            let service = service_fn(move |request| answer(request, Arc::clone(&state)));
-            let _ = hyper::server::conn::http1::Builder::new()
-                .serve_connection(TokioIo::new(stream), service)
-                .await;
-        });
-    }
-}
-
 async fn until_free(asked: &Value, state: &Mutex<State>) {
     let name = asked
         .get("name")
@@ -194,17 +160,9 @@ async fn until_free(asked: &Value, state: &Mutex<State>) {
     let _ = held.wait_for(free).await;
 }
 
-async fn answer(
-    request: Request<Incoming>,
-    state: Arc<Mutex<State>>,
-) -> Result<Response<Full<Bytes>>, Infallible> {
-    let body = match request.into_body().collect().await {
-        Ok(body) => body.to_bytes(),
-        Err(_) => Bytes::new(),
-    };
-    let review: Value = serde_json::from_slice(&body).unwrap_or_default();
+async fn answer(review: &Value, state: &Mutex<State>) -> Value {
     let asked = review.get("request").cloned().unwrap_or_default();
-    until_free(&asked, &state).await;
+    until_free(&asked, state).await;
     let mut response = json!({"uid": asked.get("uid"), "allowed": true});
     let patch = {
         let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
@@ -225,11 +183,5 @@ async fn answer(
             json!(STANDARD.encode(json!(patch).to_string())),
         );
     }
-    let review = json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": response});
-    let mut answer = Response::new(Full::new(Bytes::from(review.to_string())));
-    answer.headers_mut().insert(
-        http::header::CONTENT_TYPE,
-        http::HeaderValue::from_static("application/json"),
-    );
-    Ok(answer)
+    json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": response})
 }
