@@ -125,6 +125,7 @@ pub(crate) fn scenarios(
             node_address: foreign.address,
             controller_binary,
             keep,
+            cluster: None,
             folder: own,
         },
         None => Surroundings {
@@ -133,6 +134,7 @@ pub(crate) fn scenarios(
             node_address: NODE_ADDRESS.parse().context("the node's address")?,
             controller_binary,
             keep,
+            cluster: Some(cluster.clone()),
             folder: own,
         },
     };

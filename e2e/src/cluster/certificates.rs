@@ -5,7 +5,7 @@ use std::process::Command;
 
 use anyhow::Context;
 
-use super::{NODE, NODE_ADDRESS, run_to_end, write};
+use super::{NODE, NODE_ADDRESS, run_to_end, second_node, write};
 
 /// Name of the files, subject, and whether it serves.
 const CERTIFICATES: &[(&str, &str)] = &[
@@ -15,38 +15,33 @@ const CERTIFICATES: &[(&str, &str)] = &[
     ("proxy", "/CN=system:kube-proxy"),
 ];
 
+/// The name the API server has before the servers it hands requests on to.
+pub(crate) const FRONT_PROXY: &str = "front-proxy-client";
+
 pub(crate) fn make(folder: &Path) -> anyhow::Result<()> {
     std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
-    key(folder, "ca")?;
-    openssl(
-        folder,
-        &[
-            "req",
-            "-x509",
-            "-new",
-            "-key",
-            "ca.key",
-            "-subj",
-            "/CN=crossfade-e2e",
-            "-days",
-            "3650",
-            "-out",
-            "ca.crt",
-        ],
-    )?;
+    authority(folder, "ca", "/CN=crossfade-e2e")?;
+    // Of its own: whoever it signs for may say on whose behalf it asks.
+    authority(folder, "front-proxy-ca", "/CN=crossfade-e2e-front-proxy")?;
     let names = format!(
         "subjectAltName=IP:127.0.0.1,IP:10.96.0.1,IP:{NODE_ADDRESS},DNS:localhost,DNS:kubernetes,DNS:kubernetes.default,DNS:kubernetes.default.svc"
     );
-    sign(folder, "apiserver", "/CN=kube-apiserver", Some(&names))?;
-    for (name, subject) in CERTIFICATES {
-        sign(folder, name, subject, None)?;
-    }
     sign(
         folder,
-        "kubelet",
-        &format!("/O=system:nodes/CN=system:node:{NODE}"),
-        None,
+        "ca",
+        "apiserver",
+        "/CN=kube-apiserver",
+        Some(&names),
     )?;
+    for (name, subject) in CERTIFICATES {
+        sign(folder, "ca", name, subject, None)?;
+    }
+    for (name, node) in [("kubelet", NODE), (second_node::KUBELET, second_node::NODE)] {
+        let subject = format!("/O=system:nodes/CN=system:node:{node}");
+        sign(folder, "ca", name, &subject, None)?;
+    }
+    let subject = format!("/CN={FRONT_PROXY}");
+    sign(folder, "front-proxy-ca", "front-proxy", &subject, None)?;
     key(folder, "service-accounts")?;
     openssl(
         folder,
@@ -57,6 +52,27 @@ pub(crate) fn make(folder: &Path) -> anyhow::Result<()> {
             "-pubout",
             "-out",
             "service-accounts.pub",
+        ],
+    )
+}
+
+fn authority(folder: &Path, name: &str, subject: &str) -> anyhow::Result<()> {
+    key(folder, name)?;
+    let (private, certificate) = (format!("{name}.key"), format!("{name}.crt"));
+    openssl(
+        folder,
+        &[
+            "req",
+            "-x509",
+            "-new",
+            "-key",
+            &private,
+            "-subj",
+            subject,
+            "-days",
+            "3650",
+            "-out",
+            &certificate,
         ],
     )
 }
@@ -76,7 +92,13 @@ fn key(folder: &Path, name: &str) -> anyhow::Result<()> {
     )
 }
 
-fn sign(folder: &Path, name: &str, subject: &str, names: Option<&str>) -> anyhow::Result<()> {
+fn sign(
+    folder: &Path,
+    authority: &str,
+    name: &str,
+    subject: &str,
+    names: Option<&str>,
+) -> anyhow::Result<()> {
     key(folder, name)?;
     let (request, certificate, private) = (
         format!("{name}.csr"),
@@ -102,9 +124,9 @@ fn sign(folder: &Path, name: &str, subject: &str, names: Option<&str>) -> anyhow
             "-in",
             &request,
             "-CA",
-            "ca.crt",
+            &format!("{authority}.crt"),
             "-CAkey",
-            "ca.key",
+            &format!("{authority}.key"),
             "-CAcreateserial",
             "-days",
             "3650",

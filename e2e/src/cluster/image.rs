@@ -39,6 +39,11 @@ fn workspace() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
+/// Where `build` has put it.
+pub(crate) fn archive() -> PathBuf {
+    workspace().join("target/e2e-app/image.tar")
+}
+
 /// Builds the application and gives the archive to import. Its own target folder, because its linking differs and it must not wait for
 /// others that build.
 pub(crate) fn build() -> anyhow::Result<PathBuf> {
@@ -63,7 +68,7 @@ pub(crate) fn build() -> anyhow::Result<PathBuf> {
     )
     .context("building the test application")?;
     let binary = target_folder.join(&host).join("release/crossfade-e2e-app");
-    let archive = target_folder.join("image.tar");
+    let archive = archive();
     write_archive(&binary, &archive)?;
     Ok(archive)
 }

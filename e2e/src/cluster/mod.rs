@@ -1,4 +1,4 @@
-//! A real Kubernetes cluster of one node, within namespaces of its own on this machine.
+//! A real Kubernetes cluster within namespaces of its own on this machine: one node, and a second one for scenarios that ask for it.
 //!
 //! `up` makes what is missing, clears what a crashed run left and gives a cluster that is ready; `down` leaves nothing behind. Each step has
 //! its own module; what runs on the cluster belongs to `harness` and `scenarios`. This module blocks: nothing else happens meanwhile.
@@ -10,6 +10,7 @@ pub(crate) mod image;
 pub(crate) mod namespace;
 mod packages;
 pub(crate) mod parts;
+pub(crate) mod second_node;
 mod settings;
 
 use std::collections::BTreeMap;
@@ -27,20 +28,25 @@ pub(crate) const NODE: &str = "node1";
 /// The same in every cluster: each has a network of its own.
 pub(crate) const NODE_ADDRESS: &str = "10.78.0.1";
 const POD_RANGE: &str = "10.77.0.0/24";
+/// The pods of all nodes.
+const CLUSTER_RANGE: &str = "10.77.0.0/16";
 const SERVICE_RANGE: &str = "10.96.0.0/16";
-/// A Unix socket's path may have 107 bytes; the longest of ours adds fewer than 40.
-const LONGEST_FOLDER: usize = 66;
+/// A Unix socket's path may have 107 bytes; the longest of ours (of the second node's kubelet) adds 42.
+const LONGEST_FOLDER: usize = 65;
 
 /// What is written down about a running cluster, so that a later process can use it or clear it away.
 #[derive(Debug, Serialize, Deserialize)]
 struct Record {
     namespace: Namespace,
     parts: BTreeMap<String, Process>,
+    /// The second node, from the moment its namespaces are there.
+    #[serde(default)]
+    second: Option<second_node::SecondNode>,
     /// The image that was imported last, by its archive's time and size.
     image: Option<String>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Cluster {
     name: String,
     folder: PathBuf,
@@ -127,6 +133,10 @@ impl Cluster {
                 if extent == Extent::Whole {
                     self.import(&archive, &mut record)?;
                 }
+                // A run that crashed may have left it, and cordoned the first for it.
+                if record.second.is_some() {
+                    self.forget_second(&record, &programs)?;
+                }
                 eprintln!("the cluster {:?} is already up", self.name);
                 return Ok(());
             }
@@ -140,6 +150,7 @@ impl Cluster {
         let mut record = Record {
             namespace,
             parts: BTreeMap::new(),
+            second: None,
             image: None,
         };
         self.save(&record)?;
@@ -172,12 +183,7 @@ impl Cluster {
         if record.image.as_deref() == Some(&mark) {
             return Ok(());
         }
-        run_to_end(
-            self.ctr(record.namespace)
-                .args(["image", "import"])
-                .arg(archive),
-        )
-        .context("importing the test image")?;
+        import_into(record.namespace, &self.folder, archive)?;
         record.image = Some(mark);
         self.save(record)
     }
@@ -188,18 +194,10 @@ impl Cluster {
         self.import(&archive, &mut record)
     }
 
-    fn ctr(&self, namespace: Namespace) -> Command {
-        let mut command = namespace.command("ctr");
-        command
-            .arg("-a")
-            .arg(self.folder.join("containerd.sock"))
-            .args(["-n", "k8s.io"]);
-        command
-    }
-
     /// Ends the cluster, or what is left of it. Nothing to end is no error.
     pub(crate) fn down(&self) -> anyhow::Result<()> {
         if let Some(record) = self.record() {
+            self.end_second(&record)?;
             if record.namespace.lives() {
                 // The kubelet first, or it would start again what is ended; then containers through containerd, which also removes their
                 // cgroups. Should that fail, the kernel ends them with the namespace all the same.
@@ -211,50 +209,17 @@ impl Cluster {
                     .get("containerd")
                     .is_some_and(|part| part.lives())
                 {
-                    self.end_containers(record.namespace);
+                    end_containers(record.namespace, &self.folder);
                 }
                 record.namespace.destroy()?;
             }
-            self.remove_cgroups();
+            remove_cgroups(&self.folder);
         }
         match std::fs::remove_dir_all(&self.folder) {
             Err(problem) if problem.kind() != std::io::ErrorKind::NotFound => {
                 Err(problem).with_context(|| format!("cannot remove {}", self.folder.display()))
             }
             _ => Ok(()),
-        }
-    }
-
-    fn end_containers(&self, namespace: Namespace) {
-        let Ok(out) = self.ctr(namespace).args(["tasks", "ls", "-q"]).output() else {
-            return;
-        };
-        let tasks = String::from_utf8_lossy(&out.stdout).into_owned();
-        let tasks: Vec<&str> = tasks.split_whitespace().collect();
-        if !tasks.is_empty() {
-            let _ = run_to_end(
-                self.ctr(namespace)
-                    .args(["tasks", "rm", "--force"])
-                    .args(tasks),
-            );
-        }
-    }
-
-    /// After a crash containerd could not remove them; the names are those of its own containers.
-    fn remove_cgroups(&self) {
-        let Ok(containers) = std::fs::read_dir(
-            self.folder
-                .join("containerd/state/io.containerd.runtime.v2.task/k8s.io"),
-        ) else {
-            return;
-        };
-        let hierarchies: Vec<PathBuf> = std::fs::read_dir("/sys/fs/cgroup")
-            .map(|all| all.flatten().map(|entry| entry.path()).collect())
-            .unwrap_or_default();
-        for container in containers.flatten() {
-            for hierarchy in &hierarchies {
-                let _ = std::fs::remove_dir(hierarchy.join("k8s.io").join(container.file_name()));
-            }
         }
     }
 
@@ -272,6 +237,9 @@ impl Cluster {
                 part.pid
             ));
         }
+        if let Some(second) = &record.second {
+            text.push_str(&second.status());
+        }
         text.push_str(&format!(
             "  kubeconfig: {}\n  logs: {}\n  audit log: {}\n",
             self.kubeconfig().display(),
@@ -287,16 +255,63 @@ impl Cluster {
         let mut path = binaries::ensure()?.into_os_string();
         path.push(":");
         path.push(std::env::var_os("PATH").unwrap_or_default());
-        let mut net = std::ffi::OsString::from("--net=");
-        net.push(namespace.network());
-        let mut command = Command::new("nsenter");
+        let mut command = namespace.network_command(program);
         command
-            .arg(net)
-            .arg("--")
-            .arg(program)
             .env("KUBECONFIG", self.kubeconfig())
             .env("PATH", path);
         Ok(command)
+    }
+}
+
+// One node's containerd, whose socket and state are in `folder`.
+
+fn ctr(namespace: Namespace, folder: &Path) -> Command {
+    let mut command = namespace.command("ctr");
+    command
+        .arg("-a")
+        .arg(folder.join("containerd.sock"))
+        .args(["-n", "k8s.io"]);
+    command
+}
+
+fn import_into(namespace: Namespace, folder: &Path, archive: &Path) -> anyhow::Result<()> {
+    run_to_end(
+        ctr(namespace, folder)
+            .args(["image", "import"])
+            .arg(archive),
+    )
+    .context("importing the test image")
+}
+
+fn end_containers(namespace: Namespace, folder: &Path) {
+    let Ok(out) = ctr(namespace, folder).args(["tasks", "ls", "-q"]).output() else {
+        return;
+    };
+    let tasks = String::from_utf8_lossy(&out.stdout).into_owned();
+    let tasks: Vec<&str> = tasks.split_whitespace().collect();
+    if !tasks.is_empty() {
+        let _ = run_to_end(
+            ctr(namespace, folder)
+                .args(["tasks", "rm", "--force"])
+                .args(tasks),
+        );
+    }
+}
+
+/// After a crash containerd could not remove them; the names are those of its own containers.
+fn remove_cgroups(folder: &Path) {
+    let Ok(containers) =
+        std::fs::read_dir(folder.join("containerd/state/io.containerd.runtime.v2.task/k8s.io"))
+    else {
+        return;
+    };
+    let hierarchies: Vec<PathBuf> = std::fs::read_dir("/sys/fs/cgroup")
+        .map(|all| all.flatten().map(|entry| entry.path()).collect())
+        .unwrap_or_default();
+    for container in containers.flatten() {
+        for hierarchy in &hierarchies {
+            let _ = std::fs::remove_dir(hierarchy.join("k8s.io").join(container.file_name()));
+        }
     }
 }
 

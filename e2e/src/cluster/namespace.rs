@@ -15,6 +15,11 @@ use serde::{Deserialize, Serialize};
 
 use super::{NODE_ADDRESS, pause_briefly, run_to_end};
 
+/// Folders whose names clusters and nodes side by side would share.
+const SHARED_FOLDERS: &str = "for folder in /run/netns /run/containerd /var/log/containers /var/lib/cni; do mkdir -p $folder; mount -t tmpfs tmpfs $folder; done\n";
+/// The first node's end of the link to the second.
+const LINK: &str = "node2";
+
 /// A process named so that it cannot be mistaken for a later one with the same number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Process {
@@ -55,7 +60,7 @@ fn start_time(pid: i32) -> Option<u64> {
 
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(crate) struct Namespace {
-    /// `unshare`, which waits for the holder.
+    /// What was started, and waits for the holder: `unshare`, or `nsenter` that waits for it.
     outer: Process,
     /// Process 1 within.
     pub(crate) holder: Process,
@@ -63,9 +68,23 @@ pub(crate) struct Namespace {
 
 impl Namespace {
     pub(crate) fn create(log: &Path) -> anyhow::Result<Self> {
+        let made = Self::hold(Command::new("unshare"), log)?;
+        made.set_up_inside()?;
+        Ok(made)
+    }
+
+    /// Namespaces within these, for another node: it ends with the cluster, and can end before it. Without any network yet.
+    pub(crate) fn create_inner(self, log: &Path) -> anyhow::Result<Self> {
+        let made = Self::hold(self.command("unshare"), log)?;
+        made.run(&format!("set -e\nip link set lo up\n{SHARED_FOLDERS}"))?;
+        Ok(made)
+    }
+
+    fn hold(mut unshare: Command, log: &Path) -> anyhow::Result<Self> {
         use std::os::unix::process::CommandExt;
         let own = std::env::current_exe().context("cannot find this program's own file")?;
-        let outer = Command::new("unshare")
+        let line = format!("{} hold", own.display());
+        let outer = unshare
             .args([
                 "--net",
                 "--mount",
@@ -88,12 +107,15 @@ impl Namespace {
         let outer_pid = i32::try_from(outer.id())?;
         let deadline = Instant::now() + Duration::from_secs(10);
         let holder = loop {
-            // The child is the holder only once it runs our own program: before, its namespaces may not be in place.
-            if let Some(child) = only_child(outer_pid).filter(|child| {
-                command_line(*child)
-                    .is_some_and(|line| line.ends_with("hold") && !line.starts_with("unshare"))
-            }) {
-                break child;
+            // A child is the holder only once it runs our own program: before, its namespaces may not be in place.
+            let child = only_child(outer_pid);
+            let below = [child, child.and_then(only_child)];
+            if let Some(holder) = below
+                .into_iter()
+                .flatten()
+                .find(|child| command_line(*child).as_ref() == Some(&line))
+            {
+                break holder;
             }
             if Instant::now() > deadline {
                 bail!(
@@ -103,17 +125,15 @@ impl Namespace {
             }
             pause_briefly();
         };
-        let made = Self {
+        Ok(Self {
             outer: Process::of(outer_pid)?,
             holder: Process::of(holder)?,
-        };
-        made.set_up_inside()?;
-        Ok(made)
+        })
     }
 
     fn set_up_inside(self) -> anyhow::Result<()> {
         // The API server wants a default route to find its own address by, and Service addresses are routed by it; a bridge without ports
-        // serves where the kernel knows no dummy devices. The three folders hold names that clusters side by side would share.
+        // serves where the kernel knows no dummy devices.
         let script = format!(
             "set -e\n\
              ip link set lo up\n\
@@ -123,10 +143,56 @@ impl Namespace {
              ip route add default dev node0 src {NODE_ADDRESS}\n\
              sysctl -qw net.ipv4.ip_forward=1\n\
              sysctl -qw net.ipv4.ip_local_port_range='10000 65000'\n\
-             for folder in /run/netns /run/containerd /var/log/containers /var/lib/cni; do mkdir -p $folder; mount -t tmpfs tmpfs $folder; done\n"
+             {SHARED_FOLDERS}"
         );
+        self.run(&script)
+    }
+
+    /// Joins a node's network to the bridge of this one, at an address of its own; `pods` is the range of that node.
+    pub(super) fn join(self, inner: Self, address: &str, pods: &str) -> anyhow::Result<()> {
+        // Both ends are named from outside of both: there alone the holder's number is the one known here.
+        let script = format!(
+            "set -e\n\
+             ip link add {LINK} type veth peer name uplink netns {}\n\
+             ip link set {LINK} master node0\n\
+             ip link set {LINK} up\n\
+             ip route add {pods} via {address}\n",
+            inner.holder.pid
+        );
+        run_to_end(self.network_command("sh").arg("-c").arg(script))
+            .context("joining the second node's network")?;
+        // A first packet nobody answered leaves its translation behind, for two minutes by default: whoever is given its port meanwhile is
+        // sent to the same pod, long after the Service has forgotten it. Ports come round sooner than that here.
+        self.run("sysctl -qw net.netfilter.nf_conntrack_tcp_timeout_syn_sent=5")?;
+        inner.run(&format!(
+            "set -e\n\
+             ip addr add {address}/24 dev uplink\n\
+             ip link set uplink up\n\
+             ip route add default via {NODE_ADDRESS}\n\
+             sysctl -qw net.ipv4.ip_forward=1\n"
+        ))
+    }
+
+    /// Cuts what `join` made; nothing to cut is no error.
+    pub(super) fn cut(self, pods: &str) -> anyhow::Result<()> {
+        let script = format!(
+            "ip link show {LINK} >/dev/null 2>&1 && ip link delete {LINK}; ip route flush {pods}; true"
+        );
+        run_to_end(self.network_command("sh").arg("-c").arg(script))
+    }
+
+    fn run(self, script: &str) -> anyhow::Result<()> {
         run_to_end(self.command("sh").arg("-c").arg(script))
             .context("setting up the network namespace")
+    }
+
+    /// A command in its network alone.
+    pub(crate) fn network_command(self, program: impl AsRef<std::ffi::OsStr>) -> Command {
+        let mut net = std::ffi::OsString::from("--net=");
+        net.push(self.network());
+        let mut command = Command::new("nsenter");
+        command.arg(net).arg("--").arg(program);
+        command
     }
 
     /// A command within network, mounts and process ids of the cluster.

@@ -1,5 +1,6 @@
 //! The parts of the cluster, in the order and with the flags they are started with. Their configuration files belong to `settings`.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::Path;
 use std::process::Stdio;
@@ -7,11 +8,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 
-use super::certificates::{self, kubeconfig};
+use super::certificates::{self, FRONT_PROXY, kubeconfig};
 use super::namespace::{Namespace, Process, only_child};
 use super::{
-    Cluster, NODE, NODE_ADDRESS, POD_RANGE, Record, SERVICE_RANGE, guard, pause_briefly,
-    run_to_end, settings, write,
+    CLUSTER_RANGE, Cluster, NODE, NODE_ADDRESS, POD_RANGE, Record, SERVICE_RANGE, ctr, guard,
+    pause_briefly, run_to_end, second_node, settings, write,
 };
 
 /// How much of a cluster is started.
@@ -38,6 +39,16 @@ impl Extent {
 /// Those that would end pods of nodes that do not exist.
 const WITHOUT_NODES: &str = "--controllers=*,-node-lifecycle-controller,-pod-garbage-collector-controller,-taint-eviction-controller";
 
+/// A node that says nothing for so long is lost, and its pods are not ready; usual are 50 s. Short enough for scenarios that wait for it, and
+/// long enough for a kubelet on busy cores.
+const NODE_LOST_AFTER: &str = "20s";
+
+/// From then on, seconds until its pods are replaced; usual are 300.
+const REPLACED_AFTER: [&str; 2] = [
+    "--default-not-ready-toleration-seconds=5",
+    "--default-unreachable-toleration-seconds=5",
+];
+
 pub(super) fn start_all(
     cluster: &Cluster,
     extent: Extent,
@@ -54,6 +65,7 @@ pub(super) fn start_all(
         cluster,
         programs,
         record,
+        node: None,
     };
 
     starter.start(
@@ -73,43 +85,44 @@ pub(super) fn start_all(
         ],
     )?;
     if extent == Extent::Whole {
-        starter.start(
-            "containerd",
-            "/usr/bin/containerd",
-            &[
-                "--config",
-                &format!("{at}/containerd.toml"),
-                "--log-level",
-                "warn",
-            ],
-        )?;
+        starter.containerd(folder)?;
     }
-    starter.kubernetes(
-        "kube-apiserver",
-        &[
-            "--etcd-servers=http://127.0.0.1:2379",
-            "--bind-address=0.0.0.0",
-            &format!("--advertise-address={NODE_ADDRESS}"),
-            "--secure-port=6443",
-            &format!("--service-cluster-ip-range={SERVICE_RANGE}"),
-            "--authorization-mode=Node,RBAC",
-            "--enable-admission-plugins=NodeRestriction",
-            "--allow-privileged=true",
-            &format!("--client-ca-file={cert}/ca.crt"),
-            &format!("--tls-cert-file={cert}/apiserver.crt"),
-            &format!("--tls-private-key-file={cert}/apiserver.key"),
-            &format!("--kubelet-client-certificate={cert}/admin.crt"),
-            &format!("--kubelet-client-key={cert}/admin.key"),
-            "--kubelet-preferred-address-types=InternalIP",
-            "--service-account-issuer=https://kubernetes.default.svc",
-            &format!("--service-account-key-file={cert}/service-accounts.pub"),
-            &format!("--service-account-signing-key-file={cert}/service-accounts.key"),
-            &format!("--audit-policy-file={at}/audit-policy.yaml"),
-            &format!("--audit-log-path={}", cluster.audit_log().display()),
-            // Megabytes, more than any run writes (0 would mean a default of 100): whoever counts lines must not lose some to a rotation.
-            "--audit-log-maxsize=10000",
-        ],
-    )?;
+    let own = [
+        "--etcd-servers=http://127.0.0.1:2379".to_owned(),
+        "--bind-address=0.0.0.0".to_owned(),
+        format!("--advertise-address={NODE_ADDRESS}"),
+        "--secure-port=6443".to_owned(),
+        format!("--service-cluster-ip-range={SERVICE_RANGE}"),
+        "--authorization-mode=Node,RBAC".to_owned(),
+        "--enable-admission-plugins=NodeRestriction".to_owned(),
+        "--allow-privileged=true".to_owned(),
+        format!("--client-ca-file={cert}/ca.crt"),
+        format!("--tls-cert-file={cert}/apiserver.crt"),
+        format!("--tls-private-key-file={cert}/apiserver.key"),
+        format!("--kubelet-client-certificate={cert}/admin.crt"),
+        format!("--kubelet-client-key={cert}/admin.key"),
+        "--kubelet-preferred-address-types=InternalIP".to_owned(),
+        "--service-account-issuer=https://kubernetes.default.svc".to_owned(),
+        format!("--service-account-key-file={cert}/service-accounts.pub"),
+        format!("--service-account-signing-key-file={cert}/service-accounts.key"),
+        // So that it hands requests on to a server of another group, such as a scenario's figures of CPU use.
+        format!("--requestheader-client-ca-file={cert}/front-proxy-ca.crt"),
+        format!("--requestheader-allowed-names={FRONT_PROXY}"),
+        "--requestheader-username-headers=X-Remote-User".to_owned(),
+        "--requestheader-group-headers=X-Remote-Group".to_owned(),
+        "--requestheader-extra-headers-prefix=X-Remote-Extra-".to_owned(),
+        format!("--proxy-client-cert-file={cert}/front-proxy.crt"),
+        format!("--proxy-client-key-file={cert}/front-proxy.key"),
+        format!("--audit-policy-file={at}/audit-policy.yaml"),
+        format!("--audit-log-path={}", cluster.audit_log().display()),
+        // Megabytes, more than any run writes (0 would mean a default of 100): whoever counts lines must not lose some to a rotation.
+        "--audit-log-maxsize=10000".to_owned(),
+    ];
+    let mut server: Vec<&str> = own.iter().map(String::as_str).collect();
+    if extent == Extent::Whole {
+        server.extend(REPLACED_AFTER);
+    }
+    starter.kubernetes("kube-apiserver", &server)?;
     starter.until(
         "the API server is ready",
         Duration::from_secs(60),
@@ -125,12 +138,15 @@ pub(super) fn start_all(
         format!("--kubeconfig={at}/controller-manager.kubeconfig"),
         format!("--service-account-private-key-file={cert}/service-accounts.key"),
         format!("--root-ca-file={cert}/ca.crt"),
+        format!("--node-monitor-grace-period={NODE_LOST_AFTER}"),
     ];
     let mut manager: Vec<&str> = own.iter().map(String::as_str).collect();
     manager.extend([
         "--use-service-account-credentials",
         "--leader-elect=false",
         "--bind-address=127.0.0.1",
+        // Instead of 15 s. Only a scenario's own is there to be looked at.
+        "--horizontal-pod-autoscaler-sync-period=1s",
     ]);
     manager.extend(hurry);
     if extent == Extent::Controllers {
@@ -151,40 +167,10 @@ pub(super) fn start_all(
         ],
     )?;
     guard::install(starter.record.namespace)?;
-    starter.kubernetes(
-        "kube-proxy",
-        &[
-            &format!("--kubeconfig={at}/proxy.kubeconfig"),
-            // Not nftables: `guard` says why.
-            "--proxy-mode=iptables",
-            &format!("--cluster-cidr={POD_RANGE}"),
-            // The limit belongs to the machine, not to this network namespace.
-            "--conntrack-max-per-core=0",
-            &format!("--hostname-override={NODE}"),
-        ],
-    )?;
-    starter.until("containerd answers", Duration::from_secs(30), |starter| {
-        run_to_end(starter.cluster.ctr(starter.record.namespace).arg("version"))
-    })?;
+    starter.kube_proxy(NODE)?;
+    starter.until_containerd(folder)?;
     cluster.import(archive, starter.record)?;
-    starter.kubernetes(
-        "kubelet",
-        &[
-            &format!("--config={at}/kubelet.yaml"),
-            &format!("--kubeconfig={at}/kubelet.kubeconfig"),
-            &format!("--root-dir={at}/kubelet"),
-            &format!("--hostname-override={NODE}"),
-            &format!("--node-ip={NODE_ADDRESS}"),
-        ],
-    )?;
-    starter.until("the node is ready", Duration::from_secs(90), |starter| {
-        starter.kubectl(&[
-            "wait",
-            "--for=condition=Ready",
-            &format!("node/{NODE}"),
-            "--timeout=5s",
-        ])
-    })
+    starter.kubelet(folder, NODE, NODE_ADDRESS, Duration::from_secs(90))
 }
 
 fn write_files(folder: &Path, namespace: Namespace) -> anyhow::Result<()> {
@@ -196,19 +182,33 @@ fn write_files(folder: &Path, namespace: Namespace) -> anyhow::Result<()> {
         "scheduler",
         "proxy",
         "kubelet",
+        second_node::KUBELET,
     ] {
         write(
             &folder.join(format!("{name}.kubeconfig")),
             &kubeconfig(&certificates, name),
         )?;
     }
+    write(&folder.join("audit-policy.yaml"), settings::AUDIT_POLICY)?;
+    write_node_files(folder, &certificates, POD_RANGE, namespace)
+}
+
+/// What the parts of one node read, in the folder of that node.
+pub(super) fn write_node_files(
+    folder: &Path,
+    certificates: &Path,
+    pods: &str,
+    namespace: Namespace,
+) -> anyhow::Result<()> {
     std::fs::create_dir_all(folder.join("cni"))?;
     write(
         &folder.join("cni/10-e2e.conflist"),
-        &settings::network(folder),
+        &settings::network(folder, pods),
     )?;
-    write(&folder.join("kubelet.yaml"), &settings::kubelet(folder))?;
-    write(&folder.join("audit-policy.yaml"), settings::AUDIT_POLICY)?;
+    write(
+        &folder.join("kubelet.yaml"),
+        &settings::kubelet(folder, certificates),
+    )?;
     write(
         &folder.join("containerd.toml"),
         &settings::containerd(folder, snapshotter(folder, namespace)),
@@ -230,13 +230,99 @@ fn snapshotter(folder: &Path, namespace: Namespace) -> &'static str {
     }
 }
 
-struct Starter<'a> {
-    cluster: &'a Cluster,
-    programs: &'a Path,
-    record: &'a mut Record,
+pub(super) struct Starter<'a> {
+    pub(super) cluster: &'a Cluster,
+    pub(super) programs: &'a Path,
+    pub(super) record: &'a mut Record,
+    /// Whose parts are started; `None`: of the cluster's own namespaces.
+    pub(super) node: Option<&'static str>,
 }
 
 impl Starter<'_> {
+    fn namespace(&self) -> anyhow::Result<Namespace> {
+        match (self.node, &self.record.second) {
+            (None, _) => Ok(self.record.namespace),
+            (Some(_), Some(second)) => Ok(second.namespace),
+            (Some(node), None) => bail!("{node} has no namespaces"),
+        }
+    }
+
+    fn started(&self) -> &BTreeMap<String, Process> {
+        match (self.node, &self.record.second) {
+            (Some(_), Some(second)) => &second.parts,
+            _ => &self.record.parts,
+        }
+    }
+
+    pub(super) fn containerd(&mut self, folder: &Path) -> anyhow::Result<()> {
+        let config = folder.join("containerd.toml").display().to_string();
+        self.start(
+            "containerd",
+            "/usr/bin/containerd",
+            &["--config", &config, "--log-level", "warn"],
+        )
+    }
+
+    pub(super) fn until_containerd(&self, folder: &Path) -> anyhow::Result<()> {
+        let namespace = self.namespace()?;
+        self.until("containerd answers", Duration::from_secs(30), |_| {
+            run_to_end(ctr(namespace, folder).arg("version"))
+        })
+    }
+
+    pub(super) fn kube_proxy(&mut self, node: &str) -> anyhow::Result<()> {
+        let at = self.cluster.folder.display().to_string();
+        self.kubernetes(
+            "kube-proxy",
+            &[
+                &format!("--kubeconfig={at}/proxy.kubeconfig"),
+                // Not nftables: `guard` says why.
+                "--proxy-mode=iptables",
+                &format!("--cluster-cidr={CLUSTER_RANGE}"),
+                // The limit belongs to the machine, not to this network namespace.
+                "--conntrack-max-per-core=0",
+                &format!("--hostname-override={node}"),
+            ],
+        )
+    }
+
+    /// Starts it and waits until its node is ready.
+    pub(super) fn kubelet(
+        &mut self,
+        folder: &Path,
+        node: &str,
+        address: &str,
+        limit: Duration,
+    ) -> anyhow::Result<()> {
+        let (at, all) = (
+            folder.display().to_string(),
+            self.cluster.folder.display().to_string(),
+        );
+        let name = if self.node.is_some() {
+            second_node::KUBELET
+        } else {
+            "kubelet"
+        };
+        self.kubernetes(
+            "kubelet",
+            &[
+                &format!("--config={at}/kubelet.yaml"),
+                &format!("--kubeconfig={all}/{name}.kubeconfig"),
+                &format!("--root-dir={at}/kubelet"),
+                &format!("--hostname-override={node}"),
+                &format!("--node-ip={address}"),
+            ],
+        )?;
+        self.until(&format!("{node} is ready"), limit, |starter| {
+            starter.kubectl(&[
+                "wait",
+                "--for=condition=Ready",
+                &format!("node/{node}"),
+                "--timeout=5s",
+            ])
+        })
+    }
+
     fn kubernetes(&mut self, name: &str, arguments: &[&str]) -> anyhow::Result<()> {
         let program = self.programs.join(name);
         self.start(name, program, arguments)
@@ -252,7 +338,7 @@ impl Starter<'_> {
         let log_path = self.log(name);
         let log = File::create(&log_path)
             .with_context(|| format!("cannot write {}", log_path.display()))?;
-        let mut command = self.record.namespace.command(program);
+        let mut command = self.namespace()?.command(program);
         command
             .args(arguments)
             .env(
@@ -282,12 +368,20 @@ impl Starter<'_> {
             }
             pause_briefly();
         };
-        self.record.parts.insert(name.to_owned(), part);
+        let parts = match (self.node, &mut self.record.second) {
+            (Some(_), Some(second)) => &mut second.parts,
+            _ => &mut self.record.parts,
+        };
+        parts.insert(name.to_owned(), part);
         self.cluster.save(self.record)
     }
 
     fn log(&self, name: &str) -> std::path::PathBuf {
-        self.cluster.folder.join("logs").join(format!("{name}.log"))
+        let file = match self.node {
+            Some(node) => format!("{node}-{name}.log"),
+            None => format!("{name}.log"),
+        };
+        self.cluster.folder.join("logs").join(file)
     }
 
     fn kubectl(&self, arguments: &[&str]) -> anyhow::Result<()> {
@@ -312,7 +406,7 @@ impl Starter<'_> {
             let Err(problem) = check(self) else {
                 return Ok(());
             };
-            if let Some((name, _)) = self.record.parts.iter().find(|(_, part)| !part.lives()) {
+            if let Some((name, _)) = self.started().iter().find(|(_, part)| !part.lives()) {
                 let log = std::fs::read_to_string(self.log(name)).unwrap_or_default();
                 let tail: Vec<&str> = log.lines().rev().take(15).collect();
                 bail!(

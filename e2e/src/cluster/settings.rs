@@ -5,7 +5,7 @@
 
 use std::path::Path;
 
-use super::{POD_RANGE, image};
+use super::image;
 
 /// `root` and `state` of our own, and a network of our own; `restrict_oom_score_adj` because without CAP_SYS_RESOURCE runc may not lower
 /// the score and no sandbox would start.
@@ -38,26 +38,28 @@ disabled_plugins = ["io.containerd.snapshotter.v1.btrfs", "io.containerd.snapsho
     )
 }
 
-pub(crate) fn network(folder: &Path) -> String {
+/// `range`: of the pods of this node.
+pub(crate) fn network(folder: &Path, range: &str) -> String {
     let at = folder.display();
     format!(
         r#"{{"cniVersion": "0.4.0", "name": "e2e", "plugins": [
   {{"type": "bridge", "bridge": "cni0", "isGateway": true, "ipMasq": false, "hairpinMode": true,
-    "ipam": {{"type": "host-local", "dataDir": "{at}/cni-addresses", "ranges": [[{{"subnet": "{POD_RANGE}"}}]], "routes": [{{"dst": "0.0.0.0/0"}}]}}}},
+    "ipam": {{"type": "host-local", "dataDir": "{at}/cni-addresses", "ranges": [[{{"subnet": "{range}"}}]], "routes": [{{"dst": "0.0.0.0/0"}}]}}}},
   {{"type": "portmap", "capabilities": {{"portMappings": true}}}}
 ]}}
 "#
     )
 }
 
-/// No cgroup per quality class and no eviction: the machine's other work must not push test pods off the node.
-pub(crate) fn kubelet(folder: &Path) -> String {
-    let at = folder.display();
+/// No cgroup per quality class and no eviction: the machine's other work must not push test pods off the node. Its lease is renewed every two
+/// seconds (a quarter of its duration), so that a node is lost after ten missed ones (`parts::NODE_LOST_AFTER`), where five are usual.
+pub(crate) fn kubelet(folder: &Path, certificates: &Path) -> String {
+    let (at, certificates) = (folder.display(), certificates.display());
     format!(
         r#"apiVersion: kubelet.config.k8s.io/v1beta1
 kind: KubeletConfiguration
 address: 0.0.0.0
-authentication: {{anonymous: {{enabled: true}}, webhook: {{enabled: false}}, x509: {{clientCAFile: '{at}/certificates/ca.crt'}}}}
+authentication: {{anonymous: {{enabled: true}}, webhook: {{enabled: false}}, x509: {{clientCAFile: '{certificates}/ca.crt'}}}}
 authorization: {{mode: AlwaysAllow}}
 containerRuntimeEndpoint: unix://{at}/containerd.sock
 cgroupDriver: cgroupfs
@@ -71,6 +73,7 @@ resolvConf: ""
 clusterDomain: cluster.local
 podLogsDir: {at}/pod-logs
 maxPods: 110
+nodeLeaseDurationSeconds: 8
 evictionHard: {{memory.available: 0%, nodefs.available: 0%, nodefs.inodesFree: 0%, imagefs.available: 0%}}
 imageGCHighThresholdPercent: 100
 imageGCLowThresholdPercent: 99

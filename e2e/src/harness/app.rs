@@ -25,6 +25,8 @@ pub(crate) struct App {
     pub(crate) annotations: Vec<(String, String)>,
     /// The opposite of opting out: where its metrics are, on the pods.
     pub(crate) scraped: bool,
+    /// Each version over all nodes that take pods, as evenly as can be.
+    pub(crate) spread: bool,
 }
 
 impl App {
@@ -37,6 +39,7 @@ impl App {
             environment: Vec::new(),
             annotations: Vec::new(),
             scraped: true,
+            spread: false,
         }
     }
 
@@ -47,6 +50,11 @@ impl App {
 
     pub(crate) fn tag(mut self, tag: &str) -> Self {
         self.tag = tag.to_owned();
+        self
+    }
+
+    pub(crate) fn spread(mut self) -> Self {
+        self.spread = true;
         self
     }
 
@@ -85,7 +93,7 @@ impl App {
         {
             metadata.insert("annotations".to_owned(), json!({"prometheus.io/scrape": "true", "prometheus.io/port": PORT.to_string(), "prometheus.io/path": "/metrics"}));
         }
-        json!({
+        let mut object = json!({
             "apiVersion": "apps/v1", "kind": "Deployment",
             "metadata": {"name": self.name, "labels": {"app": self.name}, "annotations": annotations},
             "spec": {
@@ -109,7 +117,20 @@ impl App {
                     },
                 },
             },
-        })
+        });
+        if self.spread
+            && let Some(pod) = object
+                .pointer_mut("/spec/template/spec")
+                .and_then(Value::as_object_mut)
+        {
+            // Nodes that are cordoned do not count, or there would be no room beside them.
+            let constraint = json!({
+                "maxSkew": 1, "topologyKey": "kubernetes.io/hostname", "whenUnsatisfiable": "DoNotSchedule", "nodeTaintsPolicy": "Honor",
+                "labelSelector": {"matchLabels": {"app": self.name}}, "matchLabelKeys": ["pod-template-hash"],
+            });
+            pod.insert("topologySpreadConstraints".to_owned(), json!([constraint]));
+        }
+        object
     }
 
     pub(crate) fn service(&self) -> Value {

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
+use std::ops::Range;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -38,6 +40,8 @@ pub(crate) struct Context {
     row: Mutex<Row>,
     /// Paths of objects outside the namespace, removed before it.
     outside: Mutex<Vec<String>>,
+    /// Whether it asked for a second node.
+    pub(super) second_node: AtomicBool,
 }
 
 impl Context {
@@ -68,6 +72,7 @@ impl Context {
             started: Instant::now(),
             row,
             outside: Mutex::default(),
+            second_node: AtomicBool::new(false),
         };
         std::fs::create_dir_all(made.folder())
             .with_context(|| format!("cannot make {}", made.folder().display()))?;
@@ -240,15 +245,30 @@ impl Context {
 
     /// Ends a load and puts it into the row: requests, failures, whether it was measured and, outside control runs, that nothing failed.
     pub(crate) async fn finish_load(&self, load: Load) -> anyhow::Result<Outcome> {
-        self.end_load("requests", "", load).await
+        self.end_load("requests", "", load, &[]).await
     }
 
     /// The same for one of several loads: `name` is that of its records, and stands before its checks.
     pub(crate) async fn finish_load_of(&self, name: &str, load: Load) -> anyhow::Result<Outcome> {
-        self.end_load(name, &format!("{name}: "), load).await
+        self.end_load(name, &format!("{name}: "), load, &[]).await
     }
 
-    async fn end_load(&self, records: &str, before: &str, load: Load) -> anyhow::Result<Outcome> {
+    /// As `finish_load`, but for requests sent in these times, in which they were lost to something that no controller can do anything about.
+    pub(crate) async fn finish_load_but(
+        &self,
+        load: Load,
+        lost: &[Range<Duration>],
+    ) -> anyhow::Result<Outcome> {
+        self.end_load("requests", "", load, lost).await
+    }
+
+    async fn end_load(
+        &self,
+        records: &str,
+        before: &str,
+        load: Load,
+        lost: &[Range<Duration>],
+    ) -> anyhow::Result<Outcome> {
         let outcome = load.stop().await?;
         self.row(|row| {
             row.requests += outcome.requests();
@@ -266,7 +286,14 @@ impl Context {
         );
         if !self.control {
             let mut words = outcome.summary();
-            for detail in outcome.details().iter().take(8) {
+            let counts = |at: Duration| !lost.iter().any(|time| time.contains(&at));
+            let failed = outcome.count(|record| record.failure.is_some() && counts(record.sent()));
+            for detail in outcome
+                .details()
+                .iter()
+                .filter(|detail| counts(detail.at))
+                .take(8)
+            {
                 words.push_str(&format!(
                     "; at {:.3} s {} ({}): {}",
                     detail.at.as_secs_f64(),
@@ -275,11 +302,7 @@ impl Context {
                     detail.text
                 ));
             }
-            self.check(
-                &format!("{before}no failed request"),
-                outcome.failed() == 0,
-                words,
-            );
+            self.check(&format!("{before}no failed request"), failed == 0, words);
         }
         let file = self.folder().join(format!("{records}.jsonl"));
         std::fs::write(&file, outcome.json_lines())
@@ -386,6 +409,9 @@ impl Context {
         // Webhooks first: one that is answered by nobody would refuse the rest.
         for path in outside {
             self.api.delete(&path).await?;
+        }
+        if self.second_node.load(Ordering::Relaxed) {
+            self.clear_second_node().await?;
         }
         self.remove_namespace().await
     }

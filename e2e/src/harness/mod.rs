@@ -13,6 +13,7 @@ pub(crate) mod audit;
 pub(crate) mod context;
 pub(crate) mod controller;
 pub(crate) mod https;
+pub(crate) mod nodes;
 pub(crate) mod plain_http;
 pub(crate) mod report;
 pub(crate) mod runner;
@@ -22,6 +23,8 @@ pub(crate) mod watch;
 pub(crate) mod webhook;
 
 use std::path::PathBuf;
+
+use crate::cluster::Cluster;
 
 /// Where things are, for all scenarios of one run.
 #[derive(Debug, Clone)]
@@ -33,6 +36,8 @@ pub(crate) struct Surroundings {
     /// Always with a cluster of our own; with another only where it was named.
     pub(crate) audit_log: Option<PathBuf>,
     pub(crate) keep: bool,
+    /// Ours, if it is: only such a one can be given another node, and its API server reaches what scenarios serve for it.
+    pub(crate) cluster: Option<Cluster>,
     /// This machine's address as the API server reaches it: webhooks of the scenarios are served there.
     pub(crate) node_address: std::net::IpAddr,
 }
