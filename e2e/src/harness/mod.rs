@@ -15,6 +15,7 @@ pub(crate) mod controller;
 pub(crate) mod https;
 pub(crate) mod nodes;
 pub(crate) mod plain_http;
+pub(crate) mod pod_metrics;
 pub(crate) mod report;
 pub(crate) mod runner;
 pub(crate) mod tls;

@@ -14,6 +14,7 @@ mod deletions;
 mod deletions_by_others;
 mod early_scale_down;
 mod git;
+mod hpa;
 mod killed;
 mod late_mutator;
 mod native_rollout;
@@ -62,6 +63,7 @@ pub(crate) fn all() -> Vec<Scenario> {
             blue_green::SCENARIO,
             replicas::SCENARIO,
             late_mutator::SCENARIO,
+            hpa::SCENARIO,
             cluster_wide::SCENARIO,
         ],
     ]

@@ -46,7 +46,7 @@ async fn scale(context: &Context, replicas: i64) -> anyhow::Result<()> {
 }
 
 /// Both sides complete for N, and the stay of the step begun anew or going on.
-async fn until_sides(crossfade: &Crossfade, step: u32, n: i64) -> anyhow::Result<()> {
+pub(super) async fn until_sides(crossfade: &Crossfade, step: u32, n: i64) -> anyhow::Result<()> {
     let c = size(step, n);
     crossfade
         .until(
