@@ -19,6 +19,8 @@ mod killed;
 mod late_mutator;
 mod native_rollout;
 mod no_metrics;
+mod node_drained;
+mod node_lost;
 mod replicas;
 mod revert_in_each_phase;
 mod scaling;
@@ -65,7 +67,9 @@ pub(crate) fn all() -> Vec<Scenario> {
             late_mutator::SCENARIO,
             hpa::SCENARIO,
             cluster_wide::SCENARIO,
+            node_drained::SCENARIO,
         ],
+        node_lost::SCENARIOS.to_vec(),
     ]
     .concat()
 }
