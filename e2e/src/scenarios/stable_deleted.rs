@@ -10,7 +10,7 @@ use serde_json::json;
 use crate::fixture::plan::weight;
 use crate::fixture::serving::{active_replica_set, owner, pods_of, until_answers};
 use crate::fixture::{Crossfade, Plan, SOON, WEB, WHOLE};
-use crate::harness::api::{Patch, collection, number, text};
+use crate::harness::api::{Patch, number, text};
 use crate::harness::app::{App, image};
 use crate::harness::context::Context;
 use crate::harness::runner::Scenario;
@@ -77,42 +77,24 @@ async fn run(context: Arc<Context>) -> anyhow::Result<()> {
 
 /// Waits until another ReplicaSet of stable's template has all its pods ready and no other of the Deployment has any.
 async fn until_whole(context: &Arc<Context>, lost: &str) -> anyhow::Result<()> {
-    let deadline = tokio::time::Instant::now() + SOON;
     let wanted = i64::from(REPLICAS);
-    loop {
-        let (sets, _) = context
-            .api
-            .list(&collection(&context.namespace, "replicasets"))
-            .await?;
-        let with_pods: Vec<String> = sets
-            .iter()
+    let sets = context.watch("replicasets").await?;
+    sets.until("stable is whole again, alone", SOON, |sets| {
+        let with_pods: Vec<bool> = sets
+            .values()
             .filter(|set| number(set, "/status/replicas") > 0)
             .filter(|set| owner(set).is_none_or(|(_, name)| name == WEB))
             .map(|set| {
-                let (uid, ready) = (
-                    text(set, "/metadata/uid"),
-                    number(set, "/status/readyReplicas"),
-                );
-                let whole = uid != lost
-                    && ready == wanted
-                    && text(set, "/spec/template/spec/containers/0/image") == image("v2");
-                if whole {
-                    "whole".to_owned()
-                } else {
-                    format!("{} with {ready} ready pods", text(set, "/metadata/name"))
-                }
+                text(set, "/metadata/uid") != lost
+                    && number(set, "/status/readyReplicas") == wanted
+                    && text(set, "/spec/template/spec/containers/0/image") == image("v2")
             })
             .collect();
-        if with_pods == ["whole"] {
-            context.check("stable is made again, alone", true, "");
-            return Ok(());
-        }
-        anyhow::ensure!(
-            tokio::time::Instant::now() < deadline,
-            "stable is not whole again: {with_pods:?}"
-        );
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
+        (with_pods == [true]).then_some(())
+    })
+    .await?;
+    context.check("stable is made again, alone", true, "");
+    Ok(())
 }
 
 /// In mid-release a bypass ends the release, then its template rolls out natively. That loses what a native rollout loses: no load here.
