@@ -46,16 +46,19 @@ pub(crate) const SCENARIOS: [Scenario; 4] = [
     BASE,
     Scenario {
         name: "node-lost-no-room",
+        group: 2,
         run: |context| Box::pin(no_room(context)),
         ..BASE
     },
     Scenario {
         name: "node-lost-warm",
+        group: 2,
         run: |context| Box::pin(warm(context)),
         ..BASE
     },
     Scenario {
         name: "node-lost-stable",
+        group: 2,
         run: |context| Box::pin(stable(context)),
         ..BASE
     },

@@ -278,24 +278,30 @@ impl Pass<'_> {
         })
     }
 
-    /// A plain Service gives more to the candidate when stable's pods drop: hold, and say so.
-    pub(super) fn stable_short(&mut self, workload: &Workload, weight: Weight) -> bool {
+    /// What stable lacks beside a candidate that has a share.
+    pub(super) fn shortage_of_stable(&self, workload: &Workload, weight: Weight) -> Option<String> {
         if weight == Weight::FULL || weight == Weight::ZERO {
-            return false;
+            return None;
         }
         let ready = self.stable_ready();
-        let needed = workload
-            .replicas
+        let needed = (workload.replicas)
             .saturating_sub(workload.max_unavailable)
             .max(1);
-        if ready >= needed {
-            return false;
-        }
-        self.enter_state(StepState::Held);
         let share = self.share_of_pods();
+        (ready < needed).then(|| {
+            format!("it has {ready} ready pods, {needed} are needed; the candidate's real share is {share}")
+        })
+    }
+
+    /// A plain Service gives more to the candidate when stable's pods drop: hold, and say so.
+    pub(super) fn stable_short(&mut self, workload: &Workload, weight: Weight) -> bool {
+        let Some(short) = self.shortage_of_stable(workload, weight) else {
+            return false;
+        };
+        self.enter_state(StepState::Held);
         self.wait(
             WaitingOn::PodsReady,
-            format!("stable has {ready} ready pods, {needed} are needed; the candidate's real share is {share}"),
+            format!("stable to be whole: {short}"),
             None,
             "it goes on when stable is whole; abort takes the candidate away",
         );

@@ -45,9 +45,13 @@ impl Pass<'_> {
             } else {
                 format!("the stay at {weight}")
             };
+            let short = (self.shortage_of_stable(workload, weight))
+                .map_or_else(String::new, |short| {
+                    format!(", and then for stable to be whole: {short}")
+                });
             self.wait(
                 WaitingOn::Stay,
-                format!("{what} of {}", Duration::from_milliseconds(length)),
+                format!("{what} of {}{short}", Duration::from_milliseconds(length)),
                 Some(after(since, length)),
                 "the verdict decides",
             );

@@ -104,7 +104,7 @@ pub const SCENARIOS: &[Scenario] = worlds! {
     Settling: "another-template-while-settling", "reverted-while-settling";
     Observing: "another-template-in-a-step", "reverted-in-a-step";
     Warm: "another-template-in-warm", "reverted-in-warm";
-    HandingOver: "another-template-in-the-hand-over", "reverted-in-the-hand-over";
+    HandingOver: "another-template-while-handing-over", "reverted-while-handing-over";
     RollingBack: "another-template-in-the-roll-back", "reverted-in-the-roll-back";
     RolledBack: "another-template-when-rolled-back", "reverted-when-rolled-back";
 };
