@@ -42,6 +42,8 @@ pub struct Release {
     pub parallel_name: String,
     /// uid and hash of the candidate's ReplicaSet, once it is there.
     pub candidate_set: Option<(String, String)>,
+    /// That ReplicaSet is gone.
+    pub candidate_deleted: bool,
     /// uid and hash of what served before.
     pub stable_set: (String, String),
     /// Stable's ReplicaSet was deleted, not by us.
@@ -167,10 +169,18 @@ impl Book {
             }
             "replicasets" => {
                 self.see_stable(change);
+                let gone = change.before.as_deref().filter(|_| object.is_none());
+                if let (Some(gone), Some(release)) = (gone, self.release.as_mut()) {
+                    let uid = text(gone, "/metadata/uid");
+                    let known = release.candidate_set.as_ref();
+                    release.candidate_deleted |= known.is_some_and(|(known, _)| known == uid);
+                }
                 if let (Some(object), Some(release)) = (object, self.release.as_mut())
-                    && release.candidate_set.is_none()
+                    && (release.candidate_set.is_none() || release.candidate_deleted)
                     && controller(object).is_some_and(|(_, uid)| uid == release.parallel_uid)
                 {
+                    // Deleted by somebody, it is made again by its Deployment, which was not.
+                    release.candidate_deleted = false;
                     release.candidate_set = Some((
                         text(object, "/metadata/uid").to_owned(),
                         label(object, "pod-template-hash").to_owned(),

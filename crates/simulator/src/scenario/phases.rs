@@ -6,6 +6,8 @@ use std::sync::Arc;
 use serde_json::json;
 
 use super::{End, Scenario, Setup};
+use crate::json::flag;
+use crate::world::manifests::{WEB, image};
 use crate::world::stage::Stage;
 
 /// Where the release of v2 stands when the next template comes.
@@ -73,7 +75,17 @@ async fn pushed_over(stage: Arc<Stage>, point: Point) -> Result<(), String> {
 async fn reverted(stage: Arc<Stage>, point: Point) -> Result<(), String> {
     reach(&stage, point).await?;
     stage.push("v1").await?;
-    stage.until_promoted("v1").await
+    stage
+        .until("v1 serves alone and nothing is held", |stage| {
+            let serving = stage.serving();
+            stage.phase() == "Idle"
+                && stage
+                    .get("deployments", WEB)
+                    .is_some_and(|web| !flag(&web, "/spec/paused"))
+                && serving.len() == 1
+                && serving.contains_key(&image("v1"))
+        })
+        .await
 }
 
 /// A world for each point.
