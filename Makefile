@@ -71,6 +71,12 @@ worlds-full: worlds
 	$(call stage,planted bugs,cargo run $(WORLDS) --bin world-runner -- planted --seeds 2000)
 	$(call stage,a crash at every call,cargo run $(WORLDS) --bin world-runner -- crash-everywhere)
 
+# Drawn worlds at length: make many-worlds SEEDS=0..20000
+SEEDS ?= 0..20000
+.PHONY: many-worlds
+many-worlds:
+	$(call stage,worlds $(SEEDS),cargo run --locked --quiet --profile many-worlds -p crossfade-simulator --features worlds --bin world-runner -- run --seeds $(SEEDS))
+
 # One process and no cluster: the shipped controller against an API in memory, real requests on loopback.
 .PHONY: demo
 demo:
