@@ -113,16 +113,7 @@ async fn run(context: Arc<Context>) -> anyhow::Result<()> {
     until_no_pods_of(&context, "v1").await?;
     until_answers(&load, 200).await?;
     context.finish_load(load).await?;
-    let (short, sights) = floor.violations();
-    context.check(
-        "no side is under the share it carries",
-        short.is_empty(),
-        if short.is_empty() {
-            format!("{sights} sights")
-        } else {
-            short.join("; ")
-        },
-    );
+    floor.check(&context);
     crossfade.check_laws().await?;
     crossfade.controller.stop(Duration::from_secs(10)).await?;
     Ok(())
