@@ -3,6 +3,7 @@
 
 use crossfade_fakeapi::At;
 use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, Once};
 use std::time::Duration;
 
@@ -70,9 +71,12 @@ const AT_REST: Duration = Duration::from_secs(65);
 const WAITING: Duration = Duration::from_secs(20);
 /// Writes of one release, generously.
 const RELEASE: u64 = 80;
-/// So many writes within so long are no release but a loop; one release takes some sixty.
+/// So many writes within so long are no release but a loop; one release takes some sixty. Long enough
+/// to notice a controller that has slowed itself down, too.
 const IN_A_WINDOW: u64 = 600;
-const WINDOW: Duration = Duration::from_secs(30);
+const WINDOW: Duration = Duration::from_secs(300);
+/// How often that is looked at: a loop that is not slowed down is ended after its first.
+const WINDOW_STEP: Duration = Duration::from_secs(30);
 /// Longest lag of watches beside those that are held.
 const LAG: Duration = Duration::from_millis(1500);
 
@@ -371,14 +375,20 @@ fn build(
 
 /// Ends when the controller writes without end: such a world would take hours of real time.
 async fn runaway(doors: &Doors) -> String {
-    let mut before = doors.schedule.counts().writes;
+    let steps = WINDOW.as_secs() / WINDOW_STEP.as_secs();
+    let mut counts = VecDeque::from([doors.schedule.counts().writes]);
     loop {
-        tokio::time::sleep(WINDOW).await;
+        tokio::time::sleep(WINDOW_STEP).await;
         let now = doors.schedule.counts().writes;
+        let before = counts.front().copied().unwrap_or(now);
         if now - before > IN_A_WINDOW {
-            return format!("{} writes in {} s", now - before, WINDOW.as_secs());
+            let seconds = WINDOW_STEP.as_secs() * counts.len() as u64;
+            return format!("{} writes in {seconds} s", now - before);
         }
-        before = now;
+        counts.push_back(now);
+        if counts.len() as u64 > steps {
+            counts.pop_front();
+        }
     }
 }
 
