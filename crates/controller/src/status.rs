@@ -3,7 +3,7 @@
 use crossfade_api::RolloutStatus;
 use crossfade_engine::Memory;
 use jiff::Timestamp;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 /// How much differs between what stands there and what should.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -127,6 +127,7 @@ fn same_but_quiet(before: &Value, after: &Value, at: &str) -> bool {
                 .all(|name| {
                     let at = format!("{at}/{name}");
                     is_quiet(&at)
+                        || (at == "/step/waitingOn" && only_counts(before, after))
                         || match (before.get(name), after.get(name)) {
                             (Some(before), Some(after)) => same_but_quiet(before, after, &at),
                             _ => false,
@@ -143,6 +144,18 @@ fn same_but_quiet(before: &Value, after: &Value, at: &str) -> bool {
         }
         _ => before == after,
     }
+}
+
+/// Whether a held step waits for the same and has only counted on: it may do so for hours.
+fn only_counts(before: &Map<String, Value>, after: &Map<String, Value>) -> bool {
+    let words = |step: &Map<String, Value>| {
+        let text = step.get("waitingOn").and_then(Value::as_str)?;
+        let held = step.get("state").and_then(Value::as_str) == Some("Held");
+        let is_number = |c: char| c.is_ascii_digit() || c == '.';
+        held.then(|| text.replace(is_number, ""))
+    };
+    let words_before = words(before);
+    words_before.is_some() && words_before == words(after)
 }
 
 /// Adds to the message which write was refused. Returns whether that is news.
@@ -215,6 +228,25 @@ mod tests {
         let mut stepped = before.clone();
         stepped["memory"]["release"]["step"] = json!(2);
         assert_eq!(change(&before, &stepped), Change::Loud);
+    }
+
+    #[test]
+    fn a_held_step_that_only_counts_on_is_quiet() {
+        let at = |state: &str, text: &str| json!({ "step": { "state": state, "waitingOn": text } });
+        let (one, two) = ("errors: 5 of 100 (5.00 %)", "errors: 6 of 118 (5.08 %)");
+        assert_eq!(change(&at("Held", one), &at("Held", two)), Change::Quiet);
+        assert_eq!(
+            change(&at("Held", one), &at("Held", "no data")),
+            Change::Loud
+        );
+        assert_eq!(
+            change(&at("Observing", one), &at("Held", two)),
+            Change::Loud
+        );
+        // How many pods are ready is news while one waits for them.
+        let scaling = |text| at("Scaling", text);
+        let (one, two) = (scaling("1 of 3 ready"), scaling("2 of 3 ready"));
+        assert_eq!(change(&one, &two), Change::Loud);
     }
 
     #[test]
