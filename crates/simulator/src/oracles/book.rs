@@ -112,6 +112,10 @@ pub struct Book {
     pub named_since: Option<Duration>,
     /// The workload's template came together with a new bypass.
     pub let_pass: bool,
+    /// Hashes of its ReplicaSets that others than its controller deleted.
+    pub deleted_sets: BTreeSet<String>,
+    /// So often a person asked to go back and no template was written for it yet.
+    pub undos: u32,
     /// When the Rollout's status last changed.
     pub status_at: Duration,
 }
@@ -135,6 +139,8 @@ impl Book {
             exposed_since: None,
             named_since: None,
             let_pass: false,
+            deleted_sets: BTreeSet::new(),
+            undos: 0,
             status_at: Duration::ZERO,
         }
     }
@@ -170,6 +176,7 @@ impl Book {
             "replicasets" => {
                 self.see_stable(change);
                 let gone = change.before.as_deref().filter(|_| object.is_none());
+                self.see_deleted(change);
                 if let (Some(gone), Some(release)) = (gone, self.release.as_mut()) {
                     let uid = text(gone, "/metadata/uid");
                     let known = release.candidate_set.as_ref();
@@ -208,7 +215,13 @@ impl Book {
                 release.stable_carried = now;
             }
         }
-        let _ = change;
+        if let (Some(before), Some(after)) = (change.before.as_deref(), change.after.as_deref())
+            && text(after, "/metadata/uid") == self.uid
+            && change.caller.user == sight.facts.ourselves
+            && before.at("/spec/template") != after.at("/spec/template")
+        {
+            self.undos = self.undos.saturating_sub(1);
+        }
     }
 
     fn see_bypass(&mut self, change: &Change) {
@@ -221,6 +234,19 @@ impl Book {
         {
             let bypass = |object| annotation(object, "crossfade.dev/bypass");
             self.let_pass = !bypass(after).is_empty() && bypass(after) != bypass(before);
+        }
+    }
+
+    /// One of its ReplicaSets goes, or is about to, and not by its controller's hand.
+    fn see_deleted(&mut self, change: &Change) {
+        let Some(before) = change.before.as_deref() else {
+            return;
+        };
+        let goes = change.after.as_deref().is_none_or(deleting);
+        let of_workload = controller(before).is_some_and(|(_, owner)| owner == self.uid);
+        if goes && of_workload && !change.caller.user.ends_with(":deployment-controller") {
+            let hash = label(before, "pod-template-hash").to_owned();
+            self.deleted_sets.insert(hash);
         }
     }
 
@@ -281,6 +307,12 @@ impl Book {
         }
         self.rollout = object.clone();
         let now = command(object);
+        let undo = now
+            .as_ref()
+            .is_some_and(|control| text(control, "/action") == "undo");
+        if undo && now != before {
+            self.undos += 1;
+        }
         let abort = now
             .as_ref()
             .is_some_and(|control| text(control, "/action") == "abort");

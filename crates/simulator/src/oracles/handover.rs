@@ -1,6 +1,8 @@
 //! Laws 3 and 4: stable can take everything back until the hand-over, and the pods that were judged are
 //! the pods that serve.
 
+use std::time::Duration;
+
 use crossfade_fakeapi::{Change, Verb};
 use serde_json::Value;
 
@@ -152,6 +154,9 @@ fn transferred(
     }
 }
 
+/// How old the Deployment controller's sight may be.
+const OLD_SIZE: Duration = Duration::from_secs(2);
+
 /// A change by anybody.
 pub fn of_a_change(book: &mut Book, change: &Change, sight: &Sight<'_>, found: &mut Found) {
     let (Some(release), Some(before)) = (book.release.as_ref(), change.before.as_deref()) else {
@@ -165,7 +170,11 @@ pub fn of_a_change(book: &mut Book, change: &Change, sight: &Sight<'_>, found: &
         else {
             return;
         };
-        let shrinks = size(after) < size(before) && size(after) < size(workload);
+        // The Deployment controller may still go by a size that the Deployment had a moment ago.
+        let lowest = (book.states_since(sight.now.saturating_sub(OLD_SIZE)))
+            .map(|state| state.replicas)
+            .fold(size(workload), i64::min);
+        let shrinks = size(after) < size(before) && size(after) < lowest;
         if shrinks
             && flag(workload, "/spec/paused")
             && change.caller.user.ends_with(":deployment-controller")

@@ -126,6 +126,10 @@ struct Inner {
 /// How long after a change of leader a call of the former one may still be on its way.
 const ON_ITS_WAY: Duration = Duration::from_millis(200);
 
+/// A leader renews at least this often, whatever the length of its lease: every five seconds, give or
+/// take a slow call.
+const RENEWED: Duration = Duration::from_secs(8);
+
 /// All laws of one world.
 pub struct Oracles {
     began: tokio::time::Instant,
@@ -319,7 +323,7 @@ impl Inner {
             now,
             facts: &self.facts,
             model: &self.model,
-            patience: self.patience,
+            patience: self.patience(now),
             behind: self.behind,
             issued: issued.filter(|_| ours),
             sent_at: issued.map_or(now, |issued| issued.at.saturating_duration_since(began)),
@@ -346,7 +350,7 @@ impl Inner {
     /// Patience begins anew with a leader, and lasts while nobody leads.
     fn patience(&self, now: Duration) -> Patience {
         let since = self.holder.as_ref().map_or(now, |(_, since)| *since);
-        let led = now.saturating_sub(self.renewed) < self.facts.lease * 2 / 3;
+        let led = now.saturating_sub(self.renewed) < (self.facts.lease * 2 / 3).min(RENEWED);
         Patience {
             since: self.patience.since.max(if led { since } else { now }),
             ..self.patience

@@ -10,12 +10,13 @@ use super::model::{Model, can_serve, size};
 use crate::json::{controller, deleting, entries, flag, label, pairs, text};
 
 /// Annotations of the user on his Deployment; the Deployment controller copies them to its ReplicaSets.
-const USERS: [&str; 5] = [
+const USERS: [&str; 6] = [
     "crossfade.dev/strategy",
     "crossfade.dev/policy",
     "crossfade.dev/steps",
     "crossfade.dev/analysis",
     "crossfade.dev/bypass",
+    "crossfade.dev/bypass-template",
 ];
 
 /// Kinds on which nothing of ours stays.

@@ -450,11 +450,7 @@ fn abort_late(book: &mut Book, sight: &Sight<'_>, found: &mut Found) {
     }
     let carried = book.carried(sight.model);
     let stable_ready = book.states.back().map_or(0, |state| state.stable_ready);
-    let lost = book
-        .release
-        .as_ref()
-        .is_some_and(|release| release.stable_lost);
-    if lost && stable_ready == 0 {
+    if stable_ready == 0 {
         // Nothing can take it yet: the clock runs from when something can.
         abort.at = sight.now;
         book.abort = Some(abort);

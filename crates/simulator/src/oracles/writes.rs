@@ -92,9 +92,10 @@ pub fn touched(change: &Change, books: &BTreeMap<String, Book>) -> Option<String
     let Some(before) = change.before.as_deref() else {
         // Stable's ReplicaSet, deleted by somebody, is made as the Deployment controller made it.
         let remade = controller(object)
-            .and_then(|(_, owner)| books.get(owner)?.release.as_ref())
-            .is_some_and(|release| {
-                release.stable_lost && label(object, "pod-template-hash") == release.stable_set.1
+            .and_then(|(_, owner)| books.get(owner))
+            .is_some_and(|book| {
+                let hash = label(object, "pod-template-hash");
+                book.deleted_sets.contains(hash)
             });
         if resource == "replicasets" && remade {
             return None;
@@ -112,11 +113,13 @@ pub fn touched(change: &Change, books: &BTreeMap<String, Book>) -> Option<String
     let undone = resource == "deployments"
         && books
             .get(text(before, "/metadata/uid"))
-            .is_some_and(|book| text(&book.rollout, "/spec/control/action") == "undo");
+            .is_some_and(|book| book.undos > 0);
     let of_undo = |difference: &str| {
         undone
             && (difference.starts_with("/spec/template")
-                || difference.starts_with("/spec/paused: absent | true"))
+                || difference.starts_with("/spec/paused: absent | true")
+                // Admission takes it off with the next template.
+                || difference.starts_with("/metadata/annotations/crossfade.dev/bypass-template"))
     };
     let foreign: Vec<String> = differences(before, after)
         .into_iter()
