@@ -13,6 +13,9 @@ pub const ANALYSIS: &str = "crossfade.dev/analysis";
 /// Lets one template change pass natively; the value is the reason. Counts only when it changes in
 /// the same write as the template.
 pub const BYPASS: &str = "crossfade.dev/bypass";
+/// Fingerprint of the template that the bypass was given for. Admission writes it with that template and
+/// takes it off with the next one: two looks at a Deployment do not tell what was written together.
+pub const BYPASS_TEMPLATE: &str = "crossfade.dev/bypass-template";
 /// On the parallel Deployment: plan and originals, should the Rollout's memory be lost.
 pub const ORIGINALS: &str = "crossfade.dev/originals";
 

@@ -260,16 +260,14 @@ fn split(write: &ServiceWrite, to: &SplitTo, names: &Names) -> Vec<WireRequest> 
     };
     let path = path::services(&names.namespace, &service.name);
     let mut requests = vec![patch(MERGE_PATCH, path.clone(), body, "point a Service")];
-    if let Some(fields) = &write.managed_fields {
-        let mut restore = patch(
-            JSON_PATCH,
-            path,
-            managed_fields::restore_patch("", fields),
-            "restore managedFields",
-        );
-        restore.link = Link::AfterPrevious;
-        requests.push(restore);
-    }
+    let mut restore = patch(
+        JSON_PATCH,
+        path,
+        managed_fields::restore_patch("", &write.managed_fields),
+        "restore managedFields",
+    );
+    restore.link = Link::AfterPrevious;
+    requests.push(restore);
     requests
 }
 
@@ -286,8 +284,7 @@ fn give_back(write: &ServiceWrite, names: &Names) -> Vec<WireRequest> {
             "take the pin off a Service",
         ));
     }
-    let nobody = json!([]);
-    let fields = write.managed_fields.as_ref().unwrap_or(&nobody);
+    let fields = &write.managed_fields;
     let follows = !requests.is_empty();
     let version = if follows {
         ""

@@ -50,13 +50,13 @@ fn a_split_writes_each_service_and_puts_managed_fields_back() {
                 service: target("web"),
                 from: None,
                 held: false,
-                managed_fields: Some(fields.clone()),
+                managed_fields: fields.clone(),
             },
             ServiceWrite {
                 service: target("web-internal"),
                 from: Some("abc".to_owned()),
                 held: true,
-                managed_fields: None,
+                managed_fields: json!([]),
             },
         ],
         to: SplitTo::Stable {
@@ -98,7 +98,7 @@ fn what_is_given_back_for_nobody_loses_its_mark_last() {
         service: target("web"),
         from: Some("abc".to_owned()),
         held: true,
-        managed_fields: Some(fields.clone()),
+        managed_fields: fields.clone(),
     };
     let unmark = |version: &str| {
         json!([

@@ -208,6 +208,9 @@ async fn carry_out(
     if let Some(after) = first {
         write_status(context, state, rollout, after).await?;
     }
+    if decision.read_live {
+        state.read_live.store(true, Ordering::Relaxed);
+    }
     let performed = perform(context, state, &names, &decision.effects, observed).await;
     if let Some(after) = last {
         write_status(context, state, rollout, after).await?;

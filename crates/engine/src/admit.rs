@@ -6,7 +6,8 @@ use crossfade_api::{Phase, annotations};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::passage::{Passage, passage, refuse_unpause, used_bypass};
+use crate::identity::fingerprint;
+use crate::passage::{Passage, counting_bypass, passage, refuse_unpause, used_bypass};
 
 /// Which configuration called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -124,16 +125,18 @@ fn gate(request: &Request<'_>) -> Answer {
     let mut operations = Vec::new();
     let mut warnings = Vec::new();
     if change.template {
-        match passage(request) {
-            Passage::Native(why) if !change.opted_out => {
-                return Answer::Allow {
-                    warnings: vec![format!(
-                        "crossfade: this template passes natively, without analysis: {why}"
-                    )],
-                };
-            }
-            Passage::Refused(message) => return Answer::Deny { message },
-            Passage::Native(_) | Passage::Gated => {}
+        let passage = passage(request);
+        if let Passage::Refused(message) = passage {
+            return Answer::Deny { message };
+        }
+        record_bypass(request, &mut operations);
+        if let Passage::Native(why) = passage
+            && !change.opted_out
+        {
+            warnings.push(format!(
+                "crossfade: this template passes natively, without analysis: {why}"
+            ));
+            return answer(operations, warnings);
         }
         if let Some(reason) = used_bypass(request) {
             warnings.push(format!("crossfade: {}: \"{reason}\" has let a template pass before and counts no more; if this one is to pass too, give another reason", annotations::BYPASS));
@@ -155,6 +158,10 @@ fn gate(request: &Request<'_>) -> Answer {
         operations.push(json!({ "op": "add", "path": "/spec/paused", "value": true }));
         warnings.push(format!("crossfade: spec.paused stays true: {why}"));
     }
+    answer(operations, warnings)
+}
+
+fn answer(operations: Vec<Value>, warnings: Vec<String>) -> Answer {
     if operations.is_empty() {
         Answer::Allow { warnings }
     } else {
@@ -162,6 +169,24 @@ fn gate(request: &Request<'_>) -> Answer {
             operations,
             warnings,
         }
+    }
+}
+
+/// Writes down which template a bypass was given for, and takes off what stood there about another one.
+fn record_bypass(request: &Request<'_>, operations: &mut Vec<Value>) {
+    let path = format!(
+        "/metadata/annotations/{}",
+        escape(annotations::BYPASS_TEMPLATE)
+    );
+    let known = annotation(request.object, annotations::BYPASS_TEMPLATE);
+    if counting_bypass(request).is_some() {
+        let template = request.object.pointer("/spec/template");
+        let print = fingerprint(template.unwrap_or(&Value::Null));
+        if known != Some(print.as_str()) {
+            operations.push(json!({ "op": "add", "path": path, "value": print }));
+        }
+    } else if known.is_some() {
+        operations.push(json!({ "op": "remove", "path": path }));
     }
 }
 
@@ -222,7 +247,9 @@ fn put_annotations_back(request: &Request<'_>, operations: &mut Vec<Value>) {
         .pointer("/metadata/annotations")
         .and_then(Value::as_object);
     for (key, value) in old.into_iter().flatten() {
-        let ours = key.starts_with("crossfade.dev/") && key != annotations::BYPASS;
+        let ours = key.starts_with("crossfade.dev/")
+            && key != annotations::BYPASS
+            && key != annotations::BYPASS_TEMPLATE;
         if ours && annotation(request.object, key).is_none() {
             operations.push(json!({ "op": "add", "path": format!("/metadata/annotations/{}", escape(key)), "value": value }));
         }

@@ -109,8 +109,8 @@ pub struct ServiceWrite {
     pub from: Option<String>,
     /// Carries our mark now.
     pub held: bool,
-    /// managedFields to put back after the write; `None`: nothing is known, leave them.
-    pub managed_fields: Option<Value>,
+    /// managedFields to put back after the write.
+    pub managed_fields: Value,
 }
 
 /// A parallel Deployment to be created.

@@ -44,4 +44,7 @@ pub struct Decision {
     pub report: Report,
     /// Effects go before the memory: an abort does not wait for a status write.
     pub effects_first: bool,
+    /// What the next pass looks at is to be read from the server: this one would have rested on something
+    /// being absent, and watches lag behind.
+    pub read_live: bool,
 }

@@ -36,6 +36,8 @@ pub struct Observed {
     pub fenced_until: Option<Timestamp>,
     /// A name for a new candidate, made by the `ids` port for this pass.
     pub fresh_candidate: String,
+    /// Read from watches, which lag behind: what is missing here may be there.
+    pub from_watches: bool,
 }
 
 /// The Rollout, its identity and the newest command.
@@ -93,6 +95,8 @@ pub struct Workload {
     pub others_managed_fields: Option<Value>,
     /// Value of the bypass annotation.
     pub bypass: Option<String>,
+    /// Fingerprint of the template that it was given for, as admission wrote it down.
+    pub bypass_template: Option<String>,
 }
 
 /// A Deployment of ours for a candidate.

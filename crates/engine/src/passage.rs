@@ -27,9 +27,7 @@ pub(crate) fn passage(request: &Request<'_>) -> Passage {
     if !matches!(request.live.phase, None | Some(Phase::Idle)) || paused(request.old_object) {
         return Passage::Gated;
     }
-    if let Some(reason) = new_bypass(request)
-        && used_bypass(request).is_none()
-    {
+    if let Some(reason) = counting_bypass(request) {
         return Passage::Native(format!("{}: {reason}", annotations::BYPASS));
     }
     if rejected(request) {
@@ -67,6 +65,11 @@ fn new_bypass<'a>(request: &Request<'a>) -> Option<&'a str> {
     annotation(request.object, annotations::BYPASS)
         .filter(|reason| !reason.is_empty())
         .filter(|reason| annotation(request.old_object, annotations::BYPASS) != Some(*reason))
+}
+
+/// A bypass that lets the template of this write pass.
+pub(crate) fn counting_bypass<'a>(request: &Request<'a>) -> Option<&'a str> {
+    new_bypass(request).filter(|_| used_bypass(request).is_none())
 }
 
 /// A bypass that has let a template pass before. The Deployment controller copies it to the ReplicaSet it

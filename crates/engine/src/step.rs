@@ -31,6 +31,7 @@ pub fn step(validated: &Validated, seen: &Observed, memory: &Memory, now: Timest
         wake_at: None,
         blocked: false,
         effects_first: false,
+        read_live: false,
     };
     pass.run();
     pass.finish()
@@ -49,6 +50,7 @@ pub(crate) struct Pass<'a> {
     /// An effect had to wait for the fence; nothing may overtake it.
     blocked: bool,
     pub(crate) effects_first: bool,
+    read_live: bool,
 }
 
 /// What the workload's template is, compared with both sides.
@@ -137,6 +139,7 @@ impl<'a> Pass<'a> {
             effects: self.effects,
             wake_at: self.wake_at,
             effects_first: self.effects_first,
+            read_live: self.read_live,
         }
     }
 
@@ -403,6 +406,16 @@ impl<'a> Pass<'a> {
     /// When the fence ends, if one is up.
     pub(crate) fn fence(&self) -> Option<Timestamp> {
         self.seen.fenced_until.filter(|until| *until > self.now)
+    }
+
+    /// Whether what this pass does not see is not there. If it looked at watches, the next one reads.
+    pub(crate) fn absence_is_sure(&mut self) -> bool {
+        if !self.seen.from_watches {
+            return true;
+        }
+        self.read_live = true;
+        self.wake(self.now);
+        false
     }
 
     /// Says what the pass waits for. The first to speak stays: it is what holds the rest up.

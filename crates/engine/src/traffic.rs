@@ -182,14 +182,7 @@ impl<'a> Pass<'a> {
             .services
             .iter()
             .filter(|service| whose(self, service))
-            .map(|service| {
-                let mut write = self.service_write(service);
-                // Nobody may be left who could do better later.
-                write
-                    .managed_fields
-                    .get_or_insert_with(|| service.other_managed_fields.clone());
-                write
-            })
+            .map(|service| self.service_write(service))
             .collect();
         let nothing = services.is_empty();
         if !nothing {
@@ -210,7 +203,11 @@ impl<'a> Pass<'a> {
             service: target(&service.name, &service.uid, &service.resource_version),
             from: service.pinned_to.clone(),
             held: service.held || service.held_by_other.is_some(),
-            managed_fields: service.users_managed_fields().or_else(remembered).cloned(),
+            managed_fields: (service.users_managed_fields())
+                .or_else(remembered)
+                // The memory was lost between our two writes: what is there without us comes closest.
+                .unwrap_or(&service.other_managed_fields)
+                .clone(),
         }
     }
 
@@ -249,17 +246,22 @@ impl<'a> Pass<'a> {
             .seen
             .services
             .iter()
-            .filter(|service| !service.deleting && service.in_managed_fields)
-            .filter_map(|service| {
+            .filter(|service| {
+                !service.deleting && service.in_managed_fields && service.held_by_other.is_none()
+            })
+            .map(|service| {
                 let original = self
                     .memory
                     .originals
                     .get(&service.name)
-                    .filter(|original| original.uid == service.uid)?;
-                Some(Effect::RestoreManagedFields {
+                    .filter(|original| original.uid == service.uid)
+                    .map_or(&service.other_managed_fields, |original| {
+                        &original.managed_fields
+                    });
+                Effect::RestoreManagedFields {
                     service: target(&service.name, &service.uid, &service.resource_version),
-                    managed_fields: original.managed_fields.clone(),
-                })
+                    managed_fields: original.clone(),
+                }
             })
             .collect();
         let nothing = cut_short.is_empty();

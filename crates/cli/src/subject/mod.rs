@@ -193,6 +193,7 @@ impl Subject {
                 })
                 .collect(),
             fresh_candidate: "candidate".to_owned(),
+            from_watches: false,
             ..Observed::default()
         };
         // Problems of the plan are told by themselves.

@@ -122,6 +122,7 @@ pub fn observe(
         feed: extras.feed,
         fenced_until: extras.fenced_until,
         fresh_candidate: extras.fresh_candidate,
+        from_watches: !snapshot.live,
     }
 }
 

@@ -1,7 +1,9 @@
 //! The user's Deployment and ours. Numbers are resolved as the Deployment controller resolves them.
 
 use crossfade_api::FIELD_MANAGER;
-use crossfade_api::annotations::{BYPASS, CANDIDATE, ORIGINALS, REVISION, STRATEGY};
+use crossfade_api::annotations::{
+    BYPASS, BYPASS_TEMPLATE, CANDIDATE, ORIGINALS, REVISION, STRATEGY,
+};
 use crossfade_engine::observed::{Parallel, Workload};
 use crossfade_traffic_switching::managed_fields;
 use serde_json::Value;
@@ -62,6 +64,7 @@ pub fn workload(object: &Value, claimed_by: Option<String>) -> Workload {
         others_managed_fields: Some(managed_fields::of_others(object, FIELD_MANAGER))
             .and_then(|(others, ours)| ours.then_some(others)),
         bypass: annotation(object, BYPASS).map(str::to_owned),
+        bypass_template: annotation(object, BYPASS_TEMPLATE).map(str::to_owned),
     }
 }
 

@@ -14,9 +14,8 @@ use crate::step::Pass;
 use crate::traffic::target;
 
 impl Pass<'_> {
-    /// Remembers whether the newest template came with a bypass. One that was there before means nothing,
-    /// nor does one that a ReplicaSet carries: it has let that one pass, and `kubectl rollout undo` or a
-    /// sync from Git brings it back without anybody's word.
+    /// Remembers whether the newest template came with a bypass. Admission has seen the write and put its
+    /// word beside the bypass: one that was there before, or has let another template pass, is not in it.
     pub(crate) fn note_push(&mut self, workload: &Workload) {
         let bypass = workload
             .bypass
@@ -27,18 +26,17 @@ impl Pass<'_> {
             // At rest nothing is written for a template that passed for another reason.
             return;
         }
-        // Unpaused, admission has let it pass; then its own ReplicaSet carries it already.
-        let used = |reason: &str| {
-            let mut sets = self.seen.replica_sets.iter();
-            workload.paused && sets.any(|set| set.bypass.as_deref() == Some(reason))
-        };
         let print = fingerprint(&workload.template);
-        let before = known.and_then(|pushed| pushed.bypass.as_deref());
-        let same = known.is_none_or(|pushed| pushed.fingerprint == print);
-        let passes = if same {
-            known.is_some_and(|pushed| pushed.passes) && bypass == before
-        } else {
-            bypass.is_some_and(|reason| before != Some(reason) && !used(reason))
+        let seen = known
+            .filter(|pushed| pushed.fingerprint == print && pushed.bypass.as_deref() == bypass);
+        let passes = match seen {
+            Some(pushed) => pushed.passes,
+            // Without a memory nothing is known to be new.
+            None => {
+                known.is_some()
+                    && bypass.is_some()
+                    && workload.bypass_template.as_ref() == Some(&print)
+            }
         };
         self.memory.pushed = Some(Pushed {
             fingerprint: print,

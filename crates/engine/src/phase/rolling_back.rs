@@ -51,6 +51,16 @@ impl Pass<'_> {
             SplitTo::Released
         };
         if !self.is_written(&split) {
+            // Pods that a lagging watch does not show yet would serve at once.
+            if split == SplitTo::Released && workload.paused && !self.absence_is_sure() {
+                self.wait(
+                    WaitingOn::Observed,
+                    "the server to confirm that no candidate pod is left",
+                    None,
+                    "then the Services are given back",
+                );
+                return;
+            }
             let candidate_serves = self.candidate_ready() > 0 && release.weighted;
             // Scaled to 0 stable has no pod because its user wants none.
             let stable_down = self.stable_ready() == 0 && workload.replicas > 0;

@@ -470,3 +470,39 @@ fn a_native_rollout_that_was_paused_may_go_on() {
         "{warnings}"
     );
 }
+
+#[test]
+fn a_bypass_is_written_down_for_its_template_only() {
+    const RECORD: &str = "/metadata/annotations/crossfade.dev~1bypass-template";
+    let past = |image: &str, reason: &str| {
+        with(
+            web(image),
+            "/metadata/annotations/crossfade.dev~1bypass",
+            json!(reason),
+        )
+    };
+    let print =
+        |object: &Value| crossfade_engine::identity::fingerprint(&object["spec"]["template"]);
+    let written = |old: &Value, new: &Value, phase| {
+        let live = live(Some(phase), &[set("app:1", 4)]);
+        applied(ask(Hook::Gate, ANN, old, new, &live), new).0
+    };
+    for phase in [Phase::Idle, Phase::Progressing, Phase::RolledBack] {
+        let let_pass = written(&web("app:1"), &past("app:2", "INC-1"), phase);
+        let record = let_pass.pointer(RECORD).and_then(Value::as_str);
+        assert_eq!(record, Some(print(&let_pass).as_str()), "{phase:?}");
+        // The next template leaves the reason where it is: that was not about it.
+        let next = with(
+            let_pass.clone(),
+            "/spec/template",
+            web("app:3")["spec"]["template"].clone(),
+        );
+        assert_eq!(written(&let_pass, &next, phase).pointer(RECORD), None);
+    }
+    // Copied along with a manifest it is nobody's word.
+    let copied = with(web("app:2"), RECORD, json!(print(&web("app:2"))));
+    assert_eq!(
+        written(&web("app:1"), &copied, Phase::Progressing).pointer(RECORD),
+        None
+    );
+}

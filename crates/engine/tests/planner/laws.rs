@@ -270,8 +270,8 @@ pub fn effect(
                 .iter()
                 .filter(|set| set.own == own && same(&set.template, template))
                 .min_by_key(|set| (set.created, set.name.clone()));
-            let passes =
-                web.bypass.is_some() && world.sets.iter().all(|set| set.bypass != web.bypass);
+            let print = crossfade_engine::identity::fingerprint(template);
+            let passes = web.bypass_template.as_ref() == Some(&print);
             if !passes && oldest.is_none_or(|set| set.replicas != web.replicas) {
                 return Err(
                     "unpausing would replace pods: the oldest match is not the one that serves"

@@ -21,6 +21,8 @@ pub struct Dep {
     pub template: Value,
     pub strategy_annotation: Option<String>,
     pub bypass: Option<String>,
+    /// As admission writes it down.
+    pub bypass_template: Option<String>,
     /// managedFields name us.
     pub in_managed_fields: bool,
     pub rolling_update: bool,

@@ -62,6 +62,8 @@ pub struct Run {
     pub lawless: bool,
     pub violations: Vec<String>,
     late: Option<(Millis, Effect)>,
+    /// The pass before asked for a sight of the server.
+    live: bool,
     pub shown: String,
     pub waited: String,
     handed: Option<Handed>,
@@ -89,6 +91,7 @@ impl Run {
             lawless: false,
             violations: Vec::new(),
             late: None,
+            live: false,
             shown: String::new(),
             waited: String::new(),
             handed: None,
@@ -154,7 +157,13 @@ impl Run {
     /// One pass. Returns whether anything was done or remembered.
     pub fn pass(&mut self) -> bool {
         self.passes += 1;
-        let seen = self.world.observe(&self.memory);
+        let mut seen = self.world.observe(&self.memory);
+        if self.world.pods_unseen && !std::mem::take(&mut self.live) {
+            let candidates = self.candidate_pods();
+            let of_candidate = |uid: &String| candidates.iter().any(|pod| pod.uid == *uid);
+            seen.pods.retain(|pod| !of_candidate(&pod.uid));
+            seen.from_watches = true;
+        }
         let decision = step(
             &self.validated,
             &seen,
@@ -165,6 +174,7 @@ impl Run {
             self.violate(broken);
         }
         self.wake = decision.wake_at.map(millis);
+        self.live = decision.read_live;
         self.show(&decision);
         let before = self.memory.clone();
         if self.crash.is_some_and(|(at, fault)| {

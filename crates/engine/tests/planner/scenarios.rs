@@ -134,6 +134,7 @@ scenarios! {
     blue_green_preview_approval
     blue_green_promote_before_flip
     blue_green_push_new
+    bypass_followed_unseen
     bypass_in_handingover
     bypass_in_step
     bypass_in_warm
@@ -155,6 +156,7 @@ scenarios! {
     memory_lost_after_transfer
     memory_lost_before_transfer
     memory_lost_before_unpause
+    memory_lost_between_two_writes
     memory_lost_in_step
     memory_lost_while_parking
     memory_lost_with_stable_remade
@@ -178,6 +180,7 @@ scenarios! {
     push_new_in_rolledback
     push_new_in_rollingback
     push_new_in_step
+    push_new_pods_unseen
     push_new_in_warm
     push_stable_in_handingover
     push_stable_in_preparing

@@ -95,7 +95,11 @@ fn command(run: &mut Run, line: &str, words: &[&str], strict: bool) {
         }
         ["push", image] => run.world.push(template(image)),
         ["push-past", image, reason @ ..] => {
-            run.world.web().bypass = Some(reason.join(" "));
+            run.world.push_past(template(image), reason.join(" "));
+        }
+        // Nobody looks between the two.
+        ["push-past-then-push", past, image, reason @ ..] => {
+            run.world.push_past(template(past), reason.join(" "));
             run.world.push(template(image));
         }
         ["annotate-bypass", reason @ ..] => {
@@ -140,6 +144,7 @@ fn command(run: &mut Run, line: &str, words: &[&str], strict: bool) {
                 message: "exit code 1".to_owned(),
             });
         }
+        ["pods-unseen"] => run.world.pods_unseen = true,
         ["metrics", "off"] => run.world.metrics = false,
         ["metrics", "on"] => run.world.metrics = true,
         ["rate", number] => run.world.rate = parse(number),
@@ -192,6 +197,16 @@ fn command(run: &mut Run, line: &str, words: &[&str], strict: bool) {
         }
         ["lose-memory"] => {
             run.memory = crossfade_engine::Memory::default();
+        }
+        // The second of our two writes to that Service did not come through.
+        ["lose-memory-between-writes", name] => {
+            run.memory = crossfade_engine::Memory::default();
+            let mut services = run.world.services.iter_mut();
+            let service = services
+                .find(|service| service.name == *name)
+                .expect("a Service of that name");
+            let list = service.fields.as_array_mut().expect("a list");
+            list.push(json!({"manager": crate::world::OURSELVES}));
         }
         ["unpause"] => {
             run.lawless = true;

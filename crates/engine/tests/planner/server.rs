@@ -267,15 +267,12 @@ impl World {
             SplitTo::Both => (None, mark),
             SplitTo::Released => (None, None),
         };
-        match &write.managed_fields {
-            Some(fields) if !cut_short => service.fields.clone_from(fields),
-            _ => {
-                if let Some(list) = service.fields.as_array_mut()
-                    && !list.iter().any(|entry| entry["manager"] == OURSELVES)
-                {
-                    list.push(json!({"manager": OURSELVES}));
-                }
-            }
+        if !cut_short {
+            service.fields.clone_from(&write.managed_fields);
+        } else if let Some(list) = service.fields.as_array_mut()
+            && !list.iter().any(|entry| entry["manager"] == OURSELVES)
+        {
+            list.push(json!({"manager": OURSELVES}));
         }
         Answer::Done
     }
@@ -303,9 +300,7 @@ impl World {
             }
         }
         service.held = None;
-        if let Some(fields) = &write.managed_fields {
-            service.fields.clone_from(fields);
-        }
+        service.fields.clone_from(&write.managed_fields);
         Answer::Done
     }
 

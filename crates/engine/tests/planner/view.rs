@@ -91,6 +91,7 @@ impl World {
             }),
             fenced_until: self.fence.map(timestamp),
             fresh_candidate: format!("c{}", self.names),
+            from_watches: false,
         }
     }
 
@@ -163,6 +164,7 @@ fn workload(dep: &Dep) -> Workload {
         claimed_by: None,
         others_managed_fields: dep.in_managed_fields.then(|| json!([])),
         bypass: dep.bypass.clone(),
+        bypass_template: dep.bypass_template.clone(),
     }
 }
 

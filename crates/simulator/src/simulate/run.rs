@@ -241,6 +241,7 @@ impl Run<'_> {
             }),
             fenced_until: None,
             fresh_candidate: "c1".to_owned(),
+            from_watches: false,
         }
     }
 
