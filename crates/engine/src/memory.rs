@@ -74,6 +74,9 @@ pub struct Memory {
 pub struct Original {
     pub uid: String,
     pub managed_fields: Value,
+    /// A split of this release was seen to be written on it.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub written: bool,
 }
 
 /// The end of a release by somebody else's hand.
@@ -206,6 +209,12 @@ pub struct Release {
     pub complete_for: u32,
     /// How often a side fell short.
     pub shortfalls: u32,
+    /// The step whose weight was seen to be written.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub written_step: Option<u32>,
+    /// When Services were written back by others after that.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub resets: Vec<Timestamp>,
     /// A person has stopped it: who and why, and the state to go back to.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub paused: Option<String>,

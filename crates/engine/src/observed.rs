@@ -230,6 +230,11 @@ pub struct Service {
     pub unready_endpoints: Vec<String>,
     /// Publishes addresses of pods that are not ready.
     pub publish_not_ready: bool,
+    /// Nodes without ready pods fall back to terminating ones.
+    pub local_policy: bool,
+    /// Others than kube-proxy with policy Cluster spread its connections, and learn late which nodes and pods
+    /// answer: a flip names both sides for a while.
+    pub flips_by_both: bool,
 }
 
 impl Service {

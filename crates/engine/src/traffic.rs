@@ -27,11 +27,7 @@ impl<'a> Pass<'a> {
             .release
             .as_ref()
             .and_then(|release| release.plan.service.clone());
-        let preview = self
-            .memory
-            .release
-            .as_ref()
-            .and_then(|release| release.plan.blue_green.as_ref()?.preview.clone());
+        let preview = self.preview_name();
         self.seen.services.iter().filter(move |service| {
             // A Service named in the plan is the one the shares are about; every other one that
             // selects the pods must move with it, or it would mix unjudged pods in.
@@ -223,11 +219,13 @@ impl<'a> Pass<'a> {
                     Original {
                         uid: service.uid.clone(),
                         managed_fields: service.users_managed_fields()?.clone(),
+                        written: false,
                     },
                 ))
             })
             .collect();
-        for (name, original) in seen {
+        for (name, mut original) in seen {
+            original.written = self.was_written(&name, &original.uid);
             // Times in managedFields move with every re-apply; only who owns what is worth a write.
             let changed = self.memory.originals.get(&name).is_none_or(|known| {
                 known.uid != original.uid
@@ -237,6 +235,27 @@ impl<'a> Pass<'a> {
             if changed {
                 self.memory.originals.insert(name, original);
             }
+        }
+    }
+
+    pub(crate) fn was_written(&self, service: &str, uid: &str) -> bool {
+        let original = self.memory.originals.get(service);
+        original.is_some_and(|original| original.uid == uid && original.written)
+    }
+
+    /// Notes that the split of this step stands on every Service.
+    pub(crate) fn note_written(&mut self) {
+        let names: Vec<String> = self
+            .services()
+            .map(|service| service.name.clone())
+            .collect();
+        for name in names {
+            if let Some(original) = self.memory.originals.get_mut(&name) {
+                original.written = true;
+            }
+        }
+        if let Some(release) = self.memory.release.as_mut() {
+            release.written_step = Some(release.step);
         }
     }
 

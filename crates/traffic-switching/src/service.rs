@@ -35,6 +35,8 @@ pub struct Seen {
     pub external_name: bool,
     /// Nodes send to their own pods only.
     pub local_policy: bool,
+    /// Something outside the cluster spreads its connections over nodes: type LoadBalancer or NodePort.
+    pub by_a_load_balancer: bool,
 }
 
 /// Where a Service shall point.
@@ -83,6 +85,7 @@ pub fn read(object: &Value, workload_uid: &str, manager: &str) -> Seen {
             .unwrap_or(false),
         headless: text("/spec/clusterIP") == Some("None"),
         external_name: text("/spec/type") == Some("ExternalName"),
+        by_a_load_balancer: matches!(text("/spec/type"), Some("LoadBalancer" | "NodePort")),
         local_policy: text("/spec/internalTrafficPolicy") == Some("Local")
             || text("/spec/externalTrafficPolicy") == Some("Local"),
     }

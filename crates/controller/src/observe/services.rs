@@ -107,6 +107,8 @@ pub fn services(look: &Look<'_>) -> Vec<Service> {
             ready_endpoints,
             unready_endpoints,
             publish_not_ready: read.publish_not_ready,
+            local_policy: read.local_policy,
+            flips_by_both: read.local_policy || read.by_a_load_balancer,
         });
     }
     seen

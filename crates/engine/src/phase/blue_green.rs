@@ -13,13 +13,15 @@ use crate::step::{Pass, after};
 use crate::traffic::points;
 
 impl<'a> Pass<'a> {
+    /// Name of the Service that shows the candidate, if the plan has one.
+    pub(crate) fn preview_name(&self) -> Option<String> {
+        let release = self.memory.release.as_ref()?;
+        release.plan.blue_green.as_ref()?.preview.clone()
+    }
+
     /// The Service that the plan names as preview: in front of the candidate, never part of a split.
     pub(crate) fn previews(&self) -> impl Iterator<Item = &'a Service> {
-        let name = self
-            .memory
-            .release
-            .as_ref()
-            .and_then(|release| release.plan.blue_green.as_ref()?.preview.clone());
+        let name = self.preview_name();
         self.seen.services.iter().filter(move |service| {
             !service.deleting
                 && service.held_by_other.is_none()

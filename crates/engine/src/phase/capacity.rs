@@ -62,6 +62,9 @@ impl Pass<'_> {
         }
         self.enter_state(StepState::Scaling);
         if flipped && self.stable_ready() > ready {
+            if let Some(release) = self.memory.release.as_mut() {
+                release.written_step = None;
+            }
             let back = SplitTo::Stable {
                 hash: release.stable.hash.clone(),
             };

@@ -12,7 +12,7 @@ use crossfade_judge as judge;
 use crate::effect::Effect;
 use crate::identity::same_template;
 use crate::memory::{Cause, KEPT_ENTRIES, Release};
-use crate::observed::{Owner, ReplicaSet, Workload};
+use crate::observed::{Owner, ReplicaSet, Service, Workload};
 use crate::report::WaitingOn;
 use crate::safety::enough;
 use crate::sides::next_revision;
@@ -283,10 +283,11 @@ impl Pass<'_> {
             );
             return;
         }
-        let publishes = self.services().any(|service| service.publish_not_ready);
-        if publishes && self.stable_pods().next().is_some() {
+        // Such Services send to pods that are ending.
+        let to_the_ending = |service: &Service| service.publish_not_ready || service.local_policy;
+        if self.services().any(to_the_ending) && self.stable_pods().next().is_some() {
             self.stage(
-                "the old pods to be gone, because a Service publishes pods that are not ready",
+                "the old pods to be gone: a Service publishes pods that are not ready, or has a Local policy",
                 "it goes on",
             );
             return;

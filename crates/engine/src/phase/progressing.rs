@@ -5,14 +5,19 @@
 use crossfade_api::{Phase, StepState, Weight};
 
 use crate::analysis::Finding;
-use crate::effect::Effect;
+use crate::effect::{Effect, SplitTo};
 use crate::memory::Cause;
-use crate::observed::Workload;
+use crate::observed::{Service, Workload};
 use crate::report::WaitingOn;
 use crate::step::{Pass, after};
+use crate::traffic::points;
 
 /// Longest wait for endpoints and routes on the way forward.
 const SETTLE_DEADLINE: u64 = 300_000;
+
+/// How often others may write a Service back, and within how long.
+const RESETS: usize = 3;
+const FIGHT: u64 = 300_000;
 
 impl Pass<'_> {
     pub(crate) fn progressing(&mut self, workload: &Workload) {
@@ -128,12 +133,16 @@ impl Pass<'_> {
             release.shifted |= weight > Weight::ZERO;
         }
         if self.is_written(&split) {
+            self.note_written();
             return true;
+        }
+        if self.fought_over(&split) || !self.widened(&split) {
+            return false;
         }
         self.enter_state(StepState::Shifting);
         if let Some(release) = self.memory.release.as_mut() {
             release.weighted |= weight > Weight::ZERO;
-            release.stay_since = None;
+            (release.stay_since, release.agreed_since) = (None, None);
         }
         self.write_split(split);
         let since = self
@@ -160,6 +169,58 @@ impl Pass<'_> {
         false
     }
 
+    /// Whether somebody writes a Service back again and again. Going on would be a fight without an end, in
+    /// which nobody knows who serves.
+    fn fought_over(&mut self, to: &SplitTo) -> bool {
+        let now = self.now;
+        let reset = (self.services())
+            .find(|service| !points(service, to) && self.was_written(&service.name, &service.uid))
+            .map(|service| (service.name.clone(), selector_manager(service)));
+        let Some(release) = self.memory.release.as_mut() else {
+            return false;
+        };
+        let was_written = release.written_step == Some(release.step);
+        let (Some((name, manager)), true) = (reset, was_written) else {
+            return false;
+        };
+        release.written_step = None;
+        release.resets.retain(|at| now < after(*at, FIGHT));
+        release.resets.push(now);
+        if release.resets.len() < RESETS {
+            return false;
+        }
+        self.roll_back(
+            Cause::Interrupted,
+            format!(
+                "{manager} wrote spec.selector of Service {name} back {RESETS} times within 5m; \
+                 let it leave pod-template-hash in that selector alone (Argo CD: ignoreDifferences with \
+                 jsonPointers [/spec/selector/pod-template-hash] and RespectIgnoreDifferences=true)"
+            ),
+        );
+        self.wake(now);
+        true
+    }
+
+    /// A flip of a Service that not kube-proxy alone balances goes by way of both sides: whoever learns it
+    /// late still finds pods that answer. Returns whether it may be narrowed now. The way back has no such
+    /// stop (law 6).
+    fn widened(&mut self, to: &SplitTo) -> bool {
+        let stays = |service: &Service| service.flips_by_both && !points(service, to);
+        let begun = self.services().any(|service| points(service, to));
+        if !matches!(to, SplitTo::Candidate { .. }) || begun || !self.services().any(stays) {
+            return true;
+        }
+        if !self.is_written(&SplitTo::Both) {
+            self.enter_state(StepState::Shifting);
+            if let Some(release) = self.memory.release.as_mut() {
+                release.weighted = true;
+                (release.stay_since, release.agreed_since) = (None, None);
+            }
+            self.write_split(SplitTo::Both);
+        }
+        self.in_force_as(&SplitTo::Both)
+    }
+
     /// Waits until endpoints do what was written, then for the floor.
     fn in_force(&mut self, weight: Weight) -> bool {
         if self
@@ -179,6 +240,11 @@ impl Pass<'_> {
             // Without a Service pods take work as soon as they run.
             release.weighted = true;
         }
+        self.in_force_as(&split)
+    }
+
+    /// Whether a split that is written has come into force; says what it waits for.
+    fn in_force_as(&mut self, split: &SplitTo) -> bool {
         if !matches!(
             self.memory.release.as_ref().map(|release| release.state),
             Some(StepState::Settling)
@@ -192,7 +258,7 @@ impl Pass<'_> {
             .and_then(|release| release.state_since)
             .unwrap_or(self.now);
         let until = after(since, SETTLE_DEADLINE);
-        match self.settle(&split) {
+        match self.settle(split) {
             Ok(true) => true,
             Ok(false) => {
                 self.wait(
@@ -240,4 +306,15 @@ impl Pass<'_> {
         release.no_data_since = None;
         true
     }
+}
+
+/// Who beside us owns the selector of a Service, as managedFields tell.
+fn selector_manager(service: &Service) -> String {
+    let entries = service.other_managed_fields.as_array();
+    let owns = |entry: &&serde_json::Value| entry.pointer("/fieldsV1/f:spec/f:selector").is_some();
+    entries
+        .and_then(|entries| entries.iter().rev().find(owns))
+        .and_then(|entry| entry.get("manager")?.as_str())
+        .unwrap_or("somebody")
+        .to_owned()
 }

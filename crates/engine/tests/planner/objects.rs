@@ -103,6 +103,7 @@ pub struct Svc {
     pub pending: Option<(Millis, BTreeSet<String>)>,
     pub refusal: Option<String>,
     pub publish_not_ready: bool,
+    pub local_policy: bool,
     /// People try the candidate through it; no user does.
     pub preview: bool,
     pub created: Millis,

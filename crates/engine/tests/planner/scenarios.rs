@@ -129,6 +129,8 @@ scenarios! {
     blue_green_bad_under_load
     blue_green_gives_way
     blue_green_late_service
+    blue_green_local_policy
+    blue_green_local_policy_aborted
     blue_green_memory_lost
     blue_green_no_baseline
     blue_green_preview_approval
@@ -153,6 +155,7 @@ scenarios! {
     grow_in_handover
     invalid_at_rest
     late_candidate
+    local_policy_steps
     memory_lost_after_transfer
     memory_lost_before_transfer
     memory_lost_before_unpause
@@ -214,6 +217,7 @@ scenarios! {
     service_appears_scaling
     service_rewritten_by_git
     service_shared_appears
+    service_written_back_forever
     short_once_in_warm
     short_three_times
     shrink_in_handover

@@ -26,6 +26,11 @@ pub fn run(text: &str, crash: Option<(usize, Fault)>) -> Run {
         match words.as_slice() {
             ["replicas", number] if rest.is_empty() => world.web().replicas = parse(number),
             ["service", name] if rest.is_empty() => world.add_service(name),
+            ["service", name, "local"] if rest.is_empty() => {
+                world.add_service(name);
+                let service = world.services.last_mut().expect("the one just made");
+                service.local_policy = true;
+            }
             ["preview", name] if rest.is_empty() => {
                 world.add_service(name);
                 let service = world.services.last_mut().expect("the one just made");
@@ -158,7 +163,8 @@ fn command(run: &mut Run, line: &str, words: &[&str], strict: bool) {
             service.refusal = Some("it also selects pods of others (db-0)".to_owned());
         }
         ["service-goes", name] => run.world.services.retain(|service| service.name != *name),
-        ["service-rewritten", name] => {
+        // `replace` drops our mark as well; a forced server-side apply the selector only.
+        ["service-rewritten" | "service-reset", name] => {
             let rv = run.world.rv();
             let service = run
                 .world
@@ -166,7 +172,10 @@ fn command(run: &mut Run, line: &str, words: &[&str], strict: bool) {
                 .iter_mut()
                 .find(|service| service.name == *name)
                 .expect("a Service of that name");
-            (service.hash, service.held, service.rv) = (None, None, rv);
+            (service.hash, service.rv) = (None, rv);
+            if words[0] == "service-rewritten" {
+                service.held = None;
+            }
             service.fields = json!([{"manager": "argocd", "operation": "Apply", "fieldsV1": {"f:spec": {"f:selector": {}}}}]);
         }
         ["service-pinned-by-hand", name] => {

@@ -230,5 +230,7 @@ fn service(known: &Svc, web: &str, remembered: &str) -> Service {
         ready_endpoints: known.endpoints.iter().cloned().collect(),
         unready_endpoints: Vec::new(),
         publish_not_ready: known.publish_not_ready,
+        local_policy: known.local_policy,
+        flips_by_both: known.local_policy,
     }
 }

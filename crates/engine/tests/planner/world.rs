@@ -243,6 +243,7 @@ impl World {
             pending: None,
             refusal: None,
             publish_not_ready: false,
+            local_policy: false,
             preview: false,
             created: self.now,
         });

@@ -22,6 +22,15 @@ fn with_preview(_: &mut fastrand::Rng) -> Setup {
     setup
 }
 
+/// Behind more than kube-proxy with policy Cluster: flips go by way of both sides.
+fn by_both(_: &mut fastrand::Rng) -> Setup {
+    let mut setup = at_once();
+    for front in setup.apps.iter_mut().flat_map(|app| &mut app.fronts) {
+        front.local_policy = true;
+    }
+    setup
+}
+
 fn bare(_: &mut fastrand::Rng) -> Setup {
     at_once()
 }
@@ -67,6 +76,18 @@ fn preview_shows(stage: &Stage, image: &str) -> bool {
 
 /// All of them.
 pub const SCENARIOS: &[Scenario] = &[
+    Scenario {
+        name: "blue-green-by-way-of-both-sides",
+        setup: by_both,
+        script: |stage| {
+            Box::pin(async move {
+                stage.push("v2").await?;
+                stage.until_promoted("v2").await
+            })
+        },
+        end: End::Promoted("v2"),
+        comparable: true,
+    },
     Scenario {
         name: "blue-green-promotes",
         setup: bare,

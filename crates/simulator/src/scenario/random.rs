@@ -44,6 +44,7 @@ fn setup(draw: &mut Rng) -> Setup {
             name,
             preview: false,
             publishes_not_ready: chance(draw, 10),
+            local_policy: chance(draw, 10),
         })
         .collect();
     let (surge, unavailable) = one_of(

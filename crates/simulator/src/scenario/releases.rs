@@ -82,6 +82,7 @@ pub const SCENARIOS: &[Scenario] = &[
                 Front {
                     name: "web-peers",
                     publishes_not_ready: true,
+                    local_policy: false,
                     preview: false,
                 },
             ],

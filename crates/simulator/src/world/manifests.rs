@@ -16,6 +16,8 @@ pub struct Front {
     pub publishes_not_ready: bool,
     /// People try the candidate through it.
     pub preview: bool,
+    /// Nodes send to their own pods only.
+    pub local_policy: bool,
 }
 
 impl Front {
@@ -26,6 +28,7 @@ impl Front {
             name,
             publishes_not_ready: false,
             preview: false,
+            local_policy: false,
         }
     }
 }
@@ -121,6 +124,9 @@ impl App {
         });
         if front.publishes_not_ready {
             spec["publishNotReadyAddresses"] = json!(true);
+        }
+        if front.local_policy {
+            spec["internalTrafficPolicy"] = json!("Local");
         }
         let mut labels = json!({ "app": self.name });
         if front.preview {
