@@ -47,6 +47,8 @@ pub(crate) use plan::Plan;
 pub(crate) const WEB: &str = "web";
 /// From one phase to the next, with the quick plan.
 pub(crate) const SOON: Duration = Duration::from_secs(60);
+/// Words of the status are written at most this long after what they are about.
+const QUIET: Duration = Duration::from_secs(60);
 /// From the push to the end, with the quick plan.
 pub(crate) const WHOLE: Duration = Duration::from_secs(150);
 
@@ -337,8 +339,10 @@ impl Crossfade {
     }
 
     /// Waits until nothing is left to do: a controller that has just started holds its last deletions back
-    /// until no write of the one before it can still land.
+    /// until no write of the one before it can still land. At rest the words of the status alone follow up to
+    /// a minute later.
     pub(crate) async fn until_rest(&self, limit: Duration) -> anyhow::Result<()> {
+        let limit = limit + QUIET;
         self.until("at rest and waits for nothing", limit, |rollout| {
             (text(rollout, "/status/message") == "at rest").then_some(())
         })
