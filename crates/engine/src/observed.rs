@@ -232,6 +232,8 @@ pub struct Service {
     pub publish_not_ready: bool,
     /// Nodes without ready pods fall back to terminating ones.
     pub local_policy: bool,
+    /// Clients resolve its pods themselves, and remember them for as long as names are cached.
+    pub headless: bool,
     /// Others than kube-proxy with policy Cluster spread its connections, and learn late which nodes and pods
     /// answer: a flip names both sides for a while.
     pub flips_by_both: bool,

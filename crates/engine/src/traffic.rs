@@ -11,6 +11,10 @@ use crate::observed::Service;
 use crate::sides::in_service;
 use crate::step::{Pass, after};
 
+/// How long clients of a headless Service may go by an old answer, in milliseconds: the time to live that
+/// clusters commonly give their names (`ttl 30` of CoreDNS's kubernetes plugin).
+const NAMES_ARE_CACHED: u64 = 30_000;
+
 /// What a split looks like from outside.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Settled {
@@ -402,10 +406,21 @@ impl<'a> Pass<'a> {
         hash.is_some() && self.services().any(|service| service.pinned_to == hash)
     }
 
+    /// How long a change of endpoints takes to be known everywhere, in milliseconds.
+    pub(crate) fn settle_floor(&self) -> u64 {
+        let floor = (self.memory.release.as_ref()).map_or(0, |release| release.plan.settle_floor);
+        if self.services().any(|service| service.headless) {
+            floor.max(NAMES_ARE_CACHED)
+        } else {
+            floor
+        }
+    }
+
     /// Waits for endpoints and the settle floor. Returns whether both are there.
     pub(crate) fn settle(&mut self, to: &SplitTo) -> Result<bool, String> {
         let now = self.now;
         let settled = self.settled(to);
+        let floor = self.settle_floor();
         let Some(release) = self.memory.release.as_mut() else {
             return Ok(false);
         };
@@ -416,7 +431,6 @@ impl<'a> Pass<'a> {
             }
             Settled::Yes => {
                 let since = *release.agreed_since.get_or_insert(now);
-                let floor = release.plan.settle_floor;
                 if now >= after(since, floor) {
                     Ok(true)
                 } else {

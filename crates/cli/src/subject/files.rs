@@ -236,11 +236,6 @@ spec: {warm: 90s}
                 "prometheus.io/portal",
                 "no metrics port is known",
             ),
-            (
-                "ports: [{port: 80}]}\n---\napiVersion: v1",
-                "clusterIP: None}\n---\napiVersion: v1",
-                "headless",
-            ),
         ] {
             let subject = subject(&FILES.replacen(from, to, 1));
             let refused = subject.refused(&subject.validated()).unwrap_or_default();

@@ -61,8 +61,6 @@ impl Subject {
             }
             let refusal = if seen.external_name {
                 Some("it is an ExternalName and selects no pods; name another Service in spec.traffic.service".to_owned())
-            } else if seen.headless {
-                Some("it is headless: its clients resolve pods themselves, a split would not hold; give it a cluster IP, or a selector that does not select these pods".to_owned())
             } else if front.strangers.is_empty() {
                 None
             } else {

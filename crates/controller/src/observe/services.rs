@@ -108,7 +108,8 @@ pub fn services(look: &Look<'_>) -> Vec<Service> {
             unready_endpoints,
             publish_not_ready: read.publish_not_ready,
             local_policy: read.local_policy,
-            flips_by_both: read.local_policy || read.by_a_load_balancer,
+            headless: read.headless,
+            flips_by_both: read.local_policy || read.by_a_load_balancer || read.headless,
         });
     }
     seen
@@ -130,11 +131,6 @@ fn refusal(
     if read.selector.is_empty() {
         return Some(format!(
             "Service {name} has no selector; its endpoints are made by hand and cannot be split: give it the pods' labels, or name another Service in spec.traffic.service"
-        ));
-    }
-    if read.headless {
-        return Some(format!(
-            "Service {name} is headless: its clients resolve pods themselves, a split would not hold; give it a cluster IP, or change its selector so that it does not select these pods"
         ));
     }
     if stable_known && selects_stable && !selects_candidate {

@@ -206,12 +206,14 @@ fn services_say_where_they_point_and_why_not() {
             .unwrap()
             .contains("not those of the new template")
     );
-    assert!(
-        seen.services[2]
-            .refusal
-            .as_deref()
-            .unwrap()
-            .contains("headless")
+    let headless = &seen.services[2];
+    assert_eq!(
+        (
+            headless.headless,
+            headless.flips_by_both,
+            headless.refusal.as_deref()
+        ),
+        (true, true, None)
     );
 }
 

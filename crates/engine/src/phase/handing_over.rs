@@ -87,14 +87,14 @@ impl Pass<'_> {
     /// The warm stay is longer than the drain. Only a Service that came after it, and was open until it
     /// was seen, may have requests under way to pods of stable.
     fn drained_from_stable(&mut self) -> bool {
-        let now = self.now;
+        let (now, floor) = (self.now, self.settle_floor());
         let Some(release) = self.memory.release.as_mut() else {
             return true;
         };
         if release.stay_since.is_some() {
             return true;
         }
-        let length = release.plan.settle_floor.saturating_add(release.plan.drain);
+        let length = floor.saturating_add(release.plan.drain);
         let since = *release.agreed_since.get_or_insert(now);
         if self.elapsed(since, length) {
             return true;

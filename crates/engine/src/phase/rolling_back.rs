@@ -190,10 +190,11 @@ impl Pass<'_> {
             );
             return false;
         }
+        let floor = self.settle_floor();
         let Some(release) = self.memory.release.as_mut() else {
             return false;
         };
-        let length = release.plan.settle_floor.saturating_add(release.plan.drain);
+        let length = floor.saturating_add(release.plan.drain);
         let Some(rollback) = release.rollback.as_mut() else {
             return true;
         };

@@ -104,6 +104,7 @@ pub struct Svc {
     pub refusal: Option<String>,
     pub publish_not_ready: bool,
     pub local_policy: bool,
+    pub headless: bool,
     /// People try the candidate through it; no user does.
     pub preview: bool,
     pub created: Millis,

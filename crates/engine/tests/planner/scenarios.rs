@@ -128,6 +128,8 @@ scenarios! {
     blue_green_aborted_in_warm
     blue_green_bad_under_load
     blue_green_gives_way
+    blue_green_headless
+    blue_green_headless_aborted
     blue_green_late_service
     blue_green_local_policy
     blue_green_local_policy_aborted
@@ -153,6 +155,7 @@ scenarios! {
     git_revert_to_unserved
     gives_way_quota
     grow_in_handover
+    headless_steps
     invalid_at_rest
     late_candidate
     local_policy_steps

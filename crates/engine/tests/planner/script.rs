@@ -26,10 +26,11 @@ pub fn run(text: &str, crash: Option<(usize, Fault)>) -> Run {
         match words.as_slice() {
             ["replicas", number] if rest.is_empty() => world.web().replicas = parse(number),
             ["service", name] if rest.is_empty() => world.add_service(name),
-            ["service", name, "local"] if rest.is_empty() => {
+            ["service", name, kind @ ("local" | "headless")] if rest.is_empty() => {
                 world.add_service(name);
                 let service = world.services.last_mut().expect("the one just made");
-                service.local_policy = true;
+                service.local_policy = *kind == "local";
+                service.headless = *kind == "headless";
             }
             ["preview", name] if rest.is_empty() => {
                 world.add_service(name);

@@ -231,6 +231,7 @@ fn service(known: &Svc, web: &str, remembered: &str) -> Service {
         unready_endpoints: Vec::new(),
         publish_not_ready: known.publish_not_ready,
         local_policy: known.local_policy,
-        flips_by_both: known.local_policy,
+        headless: known.headless,
+        flips_by_both: known.local_policy || known.headless,
     }
 }

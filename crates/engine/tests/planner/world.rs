@@ -244,6 +244,7 @@ impl World {
             refusal: None,
             publish_not_ready: false,
             local_policy: false,
+            headless: false,
             preview: false,
             created: self.now,
         });

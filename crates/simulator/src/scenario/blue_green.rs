@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::{End, Scenario, Setup};
 use crate::json::{entries, text};
-use crate::world::manifests::{App, Front, plan};
+use crate::world::manifests::{App, Front, Spread, plan};
 use crate::world::stage::Stage;
 
 const PREVIEW: &str = "web-preview";
@@ -23,12 +23,20 @@ fn with_preview(_: &mut fastrand::Rng) -> Setup {
 }
 
 /// Behind more than kube-proxy with policy Cluster: flips go by way of both sides.
-fn by_both(_: &mut fastrand::Rng) -> Setup {
+fn spread(spread: Spread) -> Setup {
     let mut setup = at_once();
     for front in setup.apps.iter_mut().flat_map(|app| &mut app.fronts) {
-        front.local_policy = true;
+        front.spread = spread;
     }
     setup
+}
+
+fn local(_: &mut fastrand::Rng) -> Setup {
+    spread(Spread::Local)
+}
+
+fn headless(_: &mut fastrand::Rng) -> Setup {
+    spread(Spread::Headless)
 }
 
 fn bare(_: &mut fastrand::Rng) -> Setup {
@@ -78,7 +86,19 @@ fn preview_shows(stage: &Stage, image: &str) -> bool {
 pub const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "blue-green-by-way-of-both-sides",
-        setup: by_both,
+        setup: local,
+        script: |stage| {
+            Box::pin(async move {
+                stage.push("v2").await?;
+                stage.until_promoted("v2").await
+            })
+        },
+        end: End::Promoted("v2"),
+        comparable: true,
+    },
+    Scenario {
+        name: "blue-green-headless",
+        setup: headless,
         script: |stage| {
             Box::pin(async move {
                 stage.push("v2").await?;

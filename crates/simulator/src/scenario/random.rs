@@ -15,7 +15,7 @@ use crate::random::{chance, one_of};
 use crate::trace::lock;
 use crate::world::cluster::Metrics;
 use crate::world::install::NAMESPACE;
-use crate::world::manifests::{App, Front, WEB, plan};
+use crate::world::manifests::{App, Front, Spread, WEB, plan};
 use crate::world::stage::Stage;
 
 /// The random scenario.
@@ -44,7 +44,11 @@ fn setup(draw: &mut Rng) -> Setup {
             name,
             preview: false,
             publishes_not_ready: chance(draw, 10),
-            local_policy: chance(draw, 10),
+            spread: match draw.u32(0..100) {
+                0..10 => Spread::Local,
+                10..20 => Spread::Headless,
+                _ => Spread::Cluster,
+            },
         })
         .collect();
     let (surge, unavailable) = one_of(

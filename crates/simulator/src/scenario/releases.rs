@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::{End, Scenario, Setup, usual};
 use crate::actors::{Crash, Fate, Manner};
-use crate::world::manifests::{App, Front};
+use crate::world::manifests::{App, Front, Spread};
 
 /// Writes of one calm release behind two Services: the second one's pins, widenings and give-back come on top.
 const TWO_SERVICES: u64 = 100;
@@ -82,7 +82,7 @@ pub const SCENARIOS: &[Scenario] = &[
                 Front {
                     name: "web-peers",
                     publishes_not_ready: true,
-                    local_policy: false,
+                    spread: Spread::Cluster,
                     preview: false,
                 },
             ],

@@ -16,8 +16,19 @@ pub struct Front {
     pub publishes_not_ready: bool,
     /// People try the candidate through it.
     pub preview: bool,
-    /// Nodes send to their own pods only.
-    pub local_policy: bool,
+    pub spread: Spread,
+}
+
+/// Who spreads connections over its pods.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Spread {
+    /// Every node over all pods.
+    #[default]
+    Cluster,
+    /// Every node over its own.
+    Local,
+    /// Clients, over those they resolve.
+    Headless,
 }
 
 impl Front {
@@ -28,7 +39,7 @@ impl Front {
             name,
             publishes_not_ready: false,
             preview: false,
-            local_policy: false,
+            spread: Spread::Cluster,
         }
     }
 }
@@ -125,8 +136,10 @@ impl App {
         if front.publishes_not_ready {
             spec["publishNotReadyAddresses"] = json!(true);
         }
-        if front.local_policy {
-            spec["internalTrafficPolicy"] = json!("Local");
+        match front.spread {
+            Spread::Cluster => {}
+            Spread::Local => spec["internalTrafficPolicy"] = json!("Local"),
+            Spread::Headless => spec["clusterIP"] = json!("None"),
         }
         let mut labels = json!({ "app": self.name });
         if front.preview {
