@@ -31,6 +31,7 @@ mod template_in_each_phase;
 mod third_release;
 mod undo;
 mod uninstall;
+mod unusual;
 
 use crate::harness::runner::Scenario;
 
@@ -62,6 +63,7 @@ pub(crate) fn all() -> Vec<Scenario> {
             stable_down::SCENARIO,
             stable_deleted::SCENARIO,
             undo::SCENARIO,
+            unusual::SCENARIO,
             blue_green::SCENARIO,
             replicas::SCENARIO,
             late_mutator::SCENARIO,
