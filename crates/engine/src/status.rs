@@ -173,15 +173,20 @@ fn condition_list(pass: &Pass<'_>) -> Vec<Condition> {
     let problems =
         (!pass.validated.problems.is_empty()).then(|| pass.validated.problems.join("; "));
     let message = short(&message(pass));
+    // At rest, but somebody has to do something: unpause, opt in, create the Deployment.
+    let to_mend = phase == Phase::Idle && waits_on(pass) == Some(WaitingOn::Mend);
     let stalled = phase == Phase::RolledBack
         || refused.is_some()
+        || to_mend
         || (phase == Phase::Idle && problems.is_some());
     let stalled_reason = if refused.is_some() || problems.is_some() {
         "Refused"
+    } else if to_mend {
+        WaitingOn::Mend.as_str()
     } else {
         "RolledBack"
     };
-    let ready = phase == Phase::Idle && refused.is_none() && problems.is_none();
+    let ready = phase == Phase::Idle && !stalled;
     let stalled_text = refused
         .map(str::to_owned)
         .or(problems.filter(|_| phase == Phase::Idle))

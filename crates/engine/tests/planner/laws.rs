@@ -37,9 +37,11 @@ fn busy<'a>(
 /// Law 11: every wait is shown, with its kind, in words and with what comes then.
 fn says_what_it_waits_for(decision: &Decision) -> Result<(), String> {
     let report = &decision.report;
-    let shown = (report.status.conditions.iter())
-        .find(|condition| condition.type_ == conditions::PROGRESSING)
-        .map(|condition| condition.reason.as_str());
+    let condition = |kind: &str| {
+        let mut conditions = report.status.conditions.iter();
+        conditions.find(|condition| condition.type_ == kind)
+    };
+    let shown = condition(conditions::PROGRESSING).map(|condition| condition.reason.as_str());
     let expected = match (&decision.memory.refused, &report.waiting) {
         (Some(_), _) => WaitingOn::Mend.as_str(),
         (None, Some(waiting)) => waiting.on.as_str(),
@@ -49,6 +51,12 @@ fn says_what_it_waits_for(decision: &Decision) -> Result<(), String> {
         return Err(format!(
             "it waits for {expected}, the status says {shown:?}"
         ));
+    }
+    // Whoever waits for `Ready`, or gives up at `Stalled`, as kubectl and Flux do, learns of it, too.
+    let is_true = |kind| condition(kind).is_some_and(|condition| condition.status == "True");
+    let mend = expected == WaitingOn::Mend.as_str();
+    if mend && (is_true(conditions::READY) || !is_true(conditions::STALLED)) {
+        return Err("somebody has to mend something, and it shows Ready or not Stalled".to_owned());
     }
     match &report.waiting {
         Some(waiting) if waiting.text.is_empty() || waiting.then.is_empty() => {
