@@ -1,6 +1,7 @@
 //! What a result means beside its own violations: the faulty run of a scenario must end as the calm one.
 
 use std::collections::BTreeMap;
+use std::sync::Mutex;
 
 use serde_json::Value;
 
@@ -9,34 +10,32 @@ use crate::json::differences;
 use crate::scenario;
 use crate::trace::lock;
 
-/// Ends of the calm runs, by scenario.
-#[derive(Clone, Debug, Default)]
-pub struct Calm(BTreeMap<String, Value>);
+/// Seconds of quiet after a calm run that is only compared with.
+const QUIET: u64 = 60;
+
+/// Ends of the calm runs by scenario, each run when it is first asked for; an error is what a calm run
+/// violates itself.
+#[derive(Debug, Default)]
+pub struct Calm(Mutex<BTreeMap<String, Result<Value, String>>>);
 
 impl Calm {
-    /// Runs every comparable scenario, or only this one, once without faults. Returns those that
-    /// failed, too.
-    #[must_use]
-    pub fn runs(jobs: usize, only: Option<&str>) -> (Self, Vec<Done>) {
-        let items = scenario::all()
-            .iter()
-            .filter(|scenario| only.is_none_or(|only| only == scenario.name))
-            .map(|scenario| Item {
-                quiet: Some(60),
-                ..Item::calm(scenario.name)
-            })
-            .collect();
-        let found = std::sync::Mutex::new((Self::default(), Vec::new()));
-        pool::run(items, jobs, |done| {
-            let mut found = lock(&found);
-            if done.violations.is_empty() {
-                found.0.0.insert(done.scenario.clone(), done.ending);
-            } else {
-                found.1.push(done);
-            }
-            true
-        });
-        found.into_inner().unwrap_or_default()
+    /// Takes a calm run that was made anyway for the one to compare with.
+    pub fn know(&self, done: &Done) {
+        lock(&self.0).insert(done.scenario.clone(), end(done));
+    }
+
+    fn of(&self, scenario: &str) -> Result<Value, String> {
+        let mut known = lock(&self.0);
+        let made = || {
+            end(&pool::single(Item {
+                quiet: Some(QUIET),
+                ..Item::calm(scenario)
+            }))
+        };
+        known
+            .entry(scenario.to_owned())
+            .or_insert_with(made)
+            .clone()
     }
 
     /// Adds a violation to a result whose end differs from the calm one.
@@ -46,15 +45,27 @@ impl Calm {
         if !comparable || !done.violations.is_empty() {
             return;
         }
-        if let Some(calm) = self.0.get(&done.scenario) {
-            let different = differences(calm, &done.ending);
-            if !different.is_empty() {
-                let what = format!(
+        let what = match self.of(&done.scenario) {
+            Ok(calm) => {
+                let different = differences(&calm, &done.ending);
+                if different.is_empty() {
+                    return;
+                }
+                format!(
                     "it ends otherwise than the calm run: {}",
                     different.join("; ")
-                );
-                done.violations.push(("differential".to_owned(), what));
+                )
             }
-        }
+            Err(violations) => format!("the calm run fails: {violations}"),
+        };
+        done.violations.push(("differential".to_owned(), what));
     }
+}
+
+fn end(done: &Done) -> Result<Value, String> {
+    if done.violations.is_empty() {
+        return Ok(done.ending.clone());
+    }
+    let words = done.violations.iter().map(|(_, words)| words.as_str());
+    Err(words.collect::<Vec<_>>().join("; "))
 }
