@@ -159,8 +159,6 @@ pub struct ReplicaSet {
     pub revision: u64,
     /// Carries annotations at all (a JSON patch must know).
     pub has_annotations: bool,
-    /// The Deployment's bypass annotation, as copied to it when it was made or adopted.
-    pub bypass: Option<String>,
     /// Condition ReplicaFailure: the API's own reason and message.
     pub replica_failure: Option<String>,
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use crate::fixture::plan::merge;
 use crate::fixture::{Crossfade, Plan, SOON, WHOLE};
 use crate::harness::api::{collection, condition, text};
 use crate::harness::app::{App, image};
@@ -117,23 +118,6 @@ fn all() -> Vec<Unusual> {
             ..ORDINARY
         },
     ]
-}
-
-/// One value over another, map by map; null takes out.
-fn merge(into: &mut Value, from: &Value) {
-    match (into, from) {
-        (Value::Object(into), Value::Object(from)) => {
-            for (key, value) in from {
-                if value.is_null() {
-                    into.remove(key);
-                } else {
-                    merge(into.entry(key.clone()).or_insert(Value::Null), value);
-                }
-            }
-        }
-        (_, Value::Null) => {}
-        (into, from) => into.clone_from(from),
-    }
 }
 
 /// Pods of one version that are ready, with a Service before them or without.

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use crossfade_api::annotations::{BYPASS, POD_TEMPLATE_HASH, REVISION};
+use crossfade_api::annotations::{POD_TEMPLATE_HASH, REVISION};
 use crossfade_engine::Memory;
 use crossfade_engine::observed::{Owner, Pod, PodTrouble, ReplicaSet};
 use serde_json::Value;
@@ -75,7 +75,6 @@ pub fn replica_set(object: &Value, owners: &Owners<'_>) -> ReplicaSet {
         has_annotations: object
             .pointer("/metadata/annotations")
             .is_some_and(Value::is_object),
-        bypass: annotation(object, BYPASS).map(str::to_owned),
         replica_failure: failure(object, "ReplicaFailure"),
     }
 }

@@ -131,7 +131,6 @@ impl World {
             template: set.template.clone(),
             revision: set.revision,
             has_annotations: true,
-            bypass: set.bypass.clone(),
             replica_failure: set.failure.clone(),
         }
     }

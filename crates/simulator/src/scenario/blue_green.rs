@@ -2,6 +2,7 @@
 
 use serde_json::json;
 
+use super::releases::promotes;
 use super::{End, Scenario, Setup};
 use crate::json::{entries, text};
 use crate::world::manifests::{App, Front, Spread, plan};
@@ -29,14 +30,6 @@ fn spread(spread: Spread) -> Setup {
         front.spread = spread;
     }
     setup
-}
-
-fn local(_: &mut fastrand::Rng) -> Setup {
-    spread(Spread::Local)
-}
-
-fn headless(_: &mut fastrand::Rng) -> Setup {
-    spread(Spread::Headless)
 }
 
 fn bare(_: &mut fastrand::Rng) -> Setup {
@@ -84,42 +77,9 @@ fn preview_shows(stage: &Stage, image: &str) -> bool {
 
 /// All of them.
 pub const SCENARIOS: &[Scenario] = &[
-    Scenario {
-        name: "blue-green-by-way-of-both-sides",
-        setup: local,
-        script: |stage| {
-            Box::pin(async move {
-                stage.push("v2").await?;
-                stage.until_promoted("v2").await
-            })
-        },
-        end: End::Promoted("v2"),
-        comparable: true,
-    },
-    Scenario {
-        name: "blue-green-headless",
-        setup: headless,
-        script: |stage| {
-            Box::pin(async move {
-                stage.push("v2").await?;
-                stage.until_promoted("v2").await
-            })
-        },
-        end: End::Promoted("v2"),
-        comparable: true,
-    },
-    Scenario {
-        name: "blue-green-promotes",
-        setup: bare,
-        script: |stage| {
-            Box::pin(async move {
-                stage.push("v2").await?;
-                stage.until_promoted("v2").await
-            })
-        },
-        end: End::Promoted("v2"),
-        comparable: true,
-    },
+    promotes("blue-green-by-way-of-both-sides", |_| spread(Spread::Local)),
+    promotes("blue-green-headless", |_| spread(Spread::Headless)),
+    promotes("blue-green-promotes", bare),
     Scenario {
         name: "blue-green-with-preview-and-approval",
         setup: with_preview,

@@ -26,7 +26,10 @@ const PROMOTES: Scenario = Scenario {
 };
 
 /// Beside a calm release of v2: what the setup differs in.
-const fn promotes(name: &'static str, setup: fn(&mut fastrand::Rng) -> Setup) -> Scenario {
+pub(super) const fn promotes(
+    name: &'static str,
+    setup: fn(&mut fastrand::Rng) -> Setup,
+) -> Scenario {
     Scenario {
         name,
         setup,
