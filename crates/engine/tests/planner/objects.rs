@@ -110,6 +110,9 @@ pub struct Svc {
     pub created: Millis,
 }
 
+/// uid in the mark of a Service that another workload's release holds.
+pub const ANOTHER_WORKLOAD: &str = "another-workload";
+
 /// How the pods of an image behave.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Manner {

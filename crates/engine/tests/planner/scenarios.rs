@@ -199,6 +199,7 @@ scenarios! {
     recreated
     recreated_without_memory
     refused_foreign_service
+    refused_held_by_another
     refused_no_port
     refused_own_hash
     refused_paused_in_manifest
@@ -221,6 +222,7 @@ scenarios! {
     service_rewritten_by_git
     service_shared_appears
     service_written_back_forever
+    side_gives_way_is_no_reset
     short_once_in_warm
     short_three_times
     shrink_in_handover

@@ -189,6 +189,16 @@ fn command(run: &mut Run, line: &str, words: &[&str], strict: bool) {
                 .expect("a Service of that name");
             (service.hash, service.rv) = (Some("abc".to_owned()), rv);
         }
+        // Between the two writes of another workload's release.
+        ["service-held-by-another", name] => {
+            let mut services = run.world.services.iter_mut();
+            let service = services
+                .find(|service| service.name == *name)
+                .expect("a Service of that name");
+            service.held = Some(crate::objects::ANOTHER_WORKLOAD.to_owned());
+            let list = service.fields.as_array_mut().expect("a list");
+            list.push(json!({"manager": crate::world::OURSELVES}));
+        }
         ["service-foreign", name] => {
             let service = run
                 .world
@@ -489,6 +499,10 @@ fn expect(run: &Run, line: &str, words: &[&str]) {
             let services = run.world.services.iter().all(|service| {
                 service.hash.is_none()
                     && service.held.is_none()
+                    && service
+                        .fields
+                        .as_array()
+                        .is_some_and(|list| !list.is_empty())
                     && !service.fields.to_string().contains("\"crossfade\"")
             });
             let parked = run

@@ -7,6 +7,7 @@ use crossfade_engine::observed::{
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use crate::objects::ANOTHER_WORKLOAD;
 use crate::world::{Dep, Millis, OURSELVES, Own, PodState, ROLLOUT_UID, Set, Svc, World};
 
 /// When the world began.
@@ -220,8 +221,8 @@ fn service(known: &Svc, web: &str, remembered: &str) -> Service {
         pinned_to: known.hash.clone(),
         held: ours,
         held_by_other: known.held.clone().filter(|_| !ours),
-        // There is one workload in these worlds.
-        holder_gone: known.held.is_some() && !ours,
+        // But for this one there is one workload in these worlds.
+        holder_gone: (known.held.as_ref()).is_some_and(|mark| !ours && mark != ANOTHER_WORKLOAD),
         selects_workload: true,
         other_managed_fields: others.into(),
         in_managed_fields: touched,
