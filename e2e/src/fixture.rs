@@ -8,7 +8,7 @@
     reason = "a library for scenarios: some of it is used only by those still to come"
 )]
 
-mod cli;
+pub(crate) mod cli;
 pub(crate) mod floor;
 mod install;
 pub(crate) mod lane;
@@ -336,6 +336,16 @@ impl Crossfade {
 
     pub(crate) async fn until_promoted(&self, tag: &str) -> anyhow::Result<Value> {
         self.until_ended(tag, "promoted", WHOLE).await
+    }
+
+    /// Waits until a pushed template is gated and its release cannot begin.
+    pub(crate) async fn until_held(&self, limit: Duration) -> anyhow::Result<()> {
+        self.until("the push is held", limit, |rollout| {
+            (text(rollout, "/status/message").contains("gated")
+                && text(rollout, "/status/phase") == "Idle")
+                .then_some(())
+        })
+        .await
     }
 
     /// Waits until nothing is left to do: a controller that has just started holds its last deletions back

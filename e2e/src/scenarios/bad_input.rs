@@ -115,13 +115,7 @@ async fn gated(crossfade: &Crossfade) -> anyhow::Result<()> {
     told(crossfade, "analysis prometheus", &words).await?;
     let service = snapshot::service(&context.get("services", WEB).await?);
     crossfade.release("v2").await?;
-    crossfade
-        .until("the push is held", SOON, |rollout| {
-            (text(rollout, "/status/message").contains("gated")
-                && text(rollout, "/status/phase") == "Idle")
-                .then_some(())
-        })
-        .await?;
+    crossfade.until_held(SOON).await?;
     let (pods, _) = context
         .api
         .list(&collection(&context.namespace, "pods"))

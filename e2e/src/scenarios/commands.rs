@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::outputs;
 use crate::fixture::plan::{approval, weight};
 use crate::fixture::{Answer, Crossfade, Plan, SOON, WEB};
 use crate::harness::api::text;
@@ -29,6 +30,8 @@ async fn run(context: Arc<Context>) -> anyhow::Result<()> {
         .without_metrics();
     crossfade.plan(&plan).await?;
     crossfade.deploy(&App::new(WEB, 2)).await?;
+    outputs::plans(&crossfade).await?;
+    outputs::completions(&crossfade).await?;
     forward(&crossfade).await?;
     back(&crossfade).await?;
     crossfade.check_laws().await?;
@@ -63,6 +66,7 @@ async fn forward(crossfade: &Crossfade) -> anyhow::Result<()> {
         shown.code == 0 && text(&status, "/status/step/state") == "AwaitingApproval",
         format!("{} {}", text(&status, "/status/message"), shown.code),
     );
+    outputs::formats(crossfade).await?;
     let list = crossfade.cli(&["list"]).await?;
     context.check(
         "list has the workload",

@@ -21,6 +21,7 @@ mod native_rollout;
 mod no_metrics;
 mod node_drained;
 mod node_lost;
+mod outputs;
 mod replicas;
 mod revert_in_each_phase;
 mod scaling;

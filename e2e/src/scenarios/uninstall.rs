@@ -1,5 +1,5 @@
-//! Taking Crossfade away while a candidate is held: refused, then once with the candidate taken back and once with it kept. What is left
-//! works as if Crossfade had never been there.
+//! Taking Crossfade away while a candidate is held: refused, then once with the candidate taken back and once with it kept; and while a
+//! template is gated whose release cannot begin. What is left works as if Crossfade had never been there.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,19 +20,33 @@ const BASE: Scenario = Scenario {
     group: 1,
     alone: false,
     limit: Duration::from_secs(240),
-    run: |context| Box::pin(run(context, "--revert")),
+    run: |context| Box::pin(run(context, Held::Candidate, "--revert")),
 };
 
-pub(crate) const SCENARIOS: [Scenario; 2] = [
+pub(crate) const SCENARIOS: [Scenario; 3] = [
     BASE,
     Scenario {
         name: "uninstall-release",
-        run: |context| Box::pin(run(context, "--release")),
+        run: |context| Box::pin(run(context, Held::Candidate, "--release")),
+        ..BASE
+    },
+    Scenario {
+        name: "uninstall-gated",
+        run: |context| Box::pin(run(context, Held::Template, "--revert")),
         ..BASE
     },
 ];
 
-async fn run(context: Arc<Context>, flag: &str) -> anyhow::Result<()> {
+/// What is held when Crossfade is to go.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Held {
+    /// A candidate that waits for its approval.
+    Candidate,
+    /// A template whose release cannot begin.
+    Template,
+}
+
+async fn run(context: Arc<Context>, held: Held, flag: &str) -> anyhow::Result<()> {
     let mut crossfade = Crossfade::install(&context).await?;
     let plan = Plan::steps(vec![weight(50, "1s"), approval()]).warm("3s");
     crossfade.plan(&plan).await?;
@@ -40,12 +54,25 @@ async fn run(context: Arc<Context>, flag: &str) -> anyhow::Result<()> {
     crossfade.deploy(&app).await?;
     let load = context.load(WEB, Options::default()).await?;
     let before = serving_uids(&context, WEB).await?;
-    crossfade.release("v2").await?;
-    crossfade.until_step(1, "AwaitingApproval", SOON).await?;
+    match held {
+        Held::Candidate => {
+            crossfade.release("v2").await?;
+            crossfade.until_step(1, "AwaitingApproval", SOON).await?;
+        }
+        Held::Template => {
+            // A source that is not carried out.
+            let annotation = "crossfade.dev/analysis=prometheus";
+            let deployment = format!("deployment/{WEB}");
+            let annotate = ["annotate", deployment.as_str(), annotation];
+            context.user.must(&annotate).await?;
+            crossfade.release("v2").await?;
+            crossfade.until_held(SOON).await?;
+        }
+    }
 
     let refused = crossfade.uninstall(&[]).await?;
     context.check(
-        "with a held candidate it is refused, and both mends are named",
+        "with something held it is refused, and both mends are named",
         refused.code == 1
             && ["--revert", "--release", WEB]
                 .iter()
@@ -57,6 +84,14 @@ async fn run(context: Arc<Context>, flag: &str) -> anyhow::Result<()> {
         crossfade.remains().await? > 0 && crossfade.tried(WEB).await.is_ok(),
         "",
     );
+    if held == Held::Template {
+        let kept = crossfade.uninstall(&["--release"]).await?;
+        context.check(
+            "a release that has not begun cannot be kept, and nothing was removed",
+            kept.code == 1 && kept.stderr.contains("--revert") && crossfade.remains().await? > 0,
+            kept.words(),
+        );
+    }
     let done = crossfade.uninstall(&[flag]).await?;
     context.check("then it is done", done.code == 0, done.words());
     let remains = crossfade.remains().await?;
