@@ -40,9 +40,9 @@ pub struct Memory {
     pub consumed: Vec<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub rejected: Vec<Rejected>,
-    /// Releases that somebody else's hand ended, newest first.
+    /// Releases whose candidate was taken away again, newest first: of each template only the last few count.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub interrupted: Vec<Interruption>,
+    pub taken_away: Vec<TakenAway>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub history: Vec<HistoryEntry>,
     /// Fingerprints of the templates that have served alone, newest first.
@@ -79,10 +79,10 @@ pub struct Original {
     pub written: bool,
 }
 
-/// The end of a release by somebody else's hand.
+/// When a release ended without being promoted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Interruption {
+pub struct TakenAway {
     /// Of the candidate's template.
     pub fingerprint: String,
     pub at: Timestamp,
@@ -280,6 +280,8 @@ pub enum Cause {
     Superseded,
     /// The workload was unpaused, recreated, scaled to 0, or the memory lost.
     Interrupted,
+    /// The template came and went too often: nothing of a candidate was started.
+    Held,
 }
 
 /// A template that is held until `retry` or `run`.
@@ -287,6 +289,9 @@ pub enum Cause {
 #[serde(rename_all = "camelCase", default)]
 pub struct Rejected {
     pub fingerprint: String,
+    /// It came and went too often: pushed again, it is held as well, not released.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub often: bool,
     pub entry: RejectedEntry,
 }
 

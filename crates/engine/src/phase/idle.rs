@@ -164,17 +164,19 @@ impl Pass<'_> {
             progress_since: Some(self.now),
             ..Release::default()
         };
-        self.event(
-            false,
-            "ReleaseStarted",
-            format!(
-                "candidate {} ({}) beside stable {} ({})",
-                release.candidate,
-                release.images.join(", "),
-                release.stable.name,
-                release.stable.images.join(", ")
-            ),
-        );
+        if self.held_at_rest(&release.fingerprint).is_none() {
+            self.event(
+                false,
+                "ReleaseStarted",
+                format!(
+                    "candidate {} ({}) beside stable {} ({})",
+                    release.candidate,
+                    release.images.join(", "),
+                    release.stable.name,
+                    release.stable.images.join(", ")
+                ),
+            );
+        }
         self.memory.release = Some(release);
         self.enter(Phase::Preparing);
         self.preparing(workload);
@@ -387,6 +389,7 @@ impl Pass<'_> {
             consumed: self.memory.consumed.clone(),
             history: std::mem::take(&mut self.memory.history),
             rejected: std::mem::take(&mut self.memory.rejected),
+            taken_away: std::mem::take(&mut self.memory.taken_away),
             served: std::mem::take(&mut self.memory.served),
             ..Memory::default()
         };

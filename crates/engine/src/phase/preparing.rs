@@ -39,12 +39,14 @@ impl Pass<'_> {
         let until = release
             .progress_since
             .map(|since| after(since, release.plan.progress_deadline));
-        if !self
-            .seen
-            .kept
-            .iter()
-            .any(|kept| kept.candidate == release.candidate)
-        {
+        let held = self.held_at_rest(&release.fingerprint);
+        let kept = (self.seen.kept.iter()).any(|kept| kept.candidate == release.candidate);
+        if kept && let Some(reason) = held {
+            self.roll_back(Cause::Held, reason);
+            self.rolling_back(workload);
+            return false;
+        }
+        if !kept {
             let Some(stable) = self.stable_set() else {
                 self.roll_back(Cause::Interrupted, "stable's ReplicaSet is gone".to_owned());
                 self.rolling_back(workload);
@@ -56,6 +58,15 @@ impl Pass<'_> {
                 hash: stable.hash.clone(),
                 template: stable.template.clone(),
             });
+            if held.is_some() {
+                self.wait(
+                    WaitingOn::Observed,
+                    "a copy of stable's template",
+                    until,
+                    "then the template is held",
+                );
+                return self.started_late(until);
+            }
         }
         if let Some(split) = self.split_for(crossfade_api::Weight::ZERO)
             && !(self.write_split(split.clone()) && self.write_previews(split))
@@ -161,6 +172,13 @@ impl Pass<'_> {
             return self.started_late(until);
         }
         true
+    }
+
+    /// Why a template that was pushed again is not released: it came and went too often.
+    pub(crate) fn held_at_rest(&self, fingerprint: &str) -> Option<String> {
+        (self.memory.rejected.iter())
+            .find(|rejected| rejected.often && rejected.fingerprint == fingerprint)
+            .map(|rejected| format!("this template is held: {}", rejected.entry.reason))
     }
 
     /// The progress deadline passed while nothing could even be created.

@@ -6,7 +6,7 @@
 use crossfade_api::{Duration, HistoryEntry, Phase, RejectedEntry};
 
 use crate::effect::{Effect, SplitTo};
-use crate::memory::{Cause, Interruption, KEPT_ENTRIES, Rejected, Release};
+use crate::memory::{Cause, KEPT_ENTRIES, Rejected, Release, TakenAway};
 use crate::observed::Workload;
 use crate::report::WaitingOn;
 use crate::sides::count;
@@ -15,7 +15,7 @@ use crate::traffic::{Settled, target};
 
 /// Its event, once a minute.
 const SLOW: &str = "RollBackSlow";
-/// So many releases of one template may be ended by somebody else's hand …
+/// The candidate of one template may be taken away so many times …
 const OFTEN: usize = 3;
 /// … within this time, in milliseconds; then the template is held.
 const WITHIN: u64 = 600_000;
@@ -236,19 +236,19 @@ impl Pass<'_> {
         true
     }
 
-    /// Whether this end by somebody else's hand is one too many: what ends every release would otherwise
-    /// be fought for ever.
+    /// Whether this end is one too many: what ends every release, or two tools that write the template in
+    /// turn, would otherwise go on for ever.
     fn too_often(&mut self) -> bool {
         let now = self.now;
         let Some(release) = self.memory.release.as_ref() else {
             return false;
         };
         let fingerprint = release.fingerprint.clone();
-        let ends = &mut self.memory.interrupted;
+        let ends = &mut self.memory.taken_away;
         ends.retain(|end| now < after(end.at, WITHIN));
         ends.insert(
             0,
-            Interruption {
+            TakenAway {
                 fingerprint: fingerprint.clone(),
                 at: now,
             },
@@ -266,24 +266,31 @@ impl Pass<'_> {
             return;
         };
         let rollback = release.rollback.clone().unwrap_or_default();
-        let often = rollback.cause == Cause::Interrupted && self.too_often();
+        if rollback.cause == Cause::Held {
+            self.enter(Phase::RolledBack);
+            self.wake(now);
+            return;
+        }
+        // A person who aborts knows what comes and goes.
+        let often = rollback.cause != Cause::Aborted && self.too_often();
         let Some(release) = self.memory.release.as_ref() else {
             return;
         };
-        let reason = if often {
-            format!(
-                "{}; that ended {OFTEN} releases of this template within {} minutes: it is held until retry",
-                rollback.reason,
+        let mut reason = rollback.reason.clone();
+        if often {
+            reason.push_str(&format!(
+                "; its candidate was taken away {OFTEN} times within {} minutes: it is held until retry",
                 WITHIN / 60_000
-            )
-        } else {
-            rollback.reason.clone()
-        };
+            ));
+            if rollback.cause == Cause::Superseded {
+                reason.push_str("; let one tool alone write the template");
+            }
+        }
         let (outcome, rejected) = match rollback.cause {
             Cause::Failed => ("rolled-back", true),
             Cause::Aborted => ("aborted", true),
-            Cause::Superseded => ("superseded", false),
-            Cause::Interrupted => ("interrupted", often),
+            Cause::Superseded => ("superseded", often),
+            Cause::Interrupted | Cause::Held => ("interrupted", often),
         };
         let history = HistoryEntry {
             candidate: release.candidate.clone(),
@@ -297,6 +304,7 @@ impl Pass<'_> {
         if rejected {
             let entry = Rejected {
                 fingerprint: release.fingerprint.clone(),
+                often,
                 entry: RejectedEntry {
                     candidate: release.candidate.clone(),
                     images: release.images.clone(),

@@ -233,6 +233,7 @@ scenarios! {
     stable_gone_then_reverted_at_once
     stable_gone_warm_then_abort
     stable_short
+    template_written_back_forever
     two_services
     undo_handing_over
     undo_idle

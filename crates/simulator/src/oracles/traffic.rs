@@ -334,7 +334,8 @@ fn old_pods(book: &Book, sight: &Sight<'_>, found: &mut Found) {
                 .min(release.complete_for.unwrap_or(state.replicas)),
             ..*state
         };
-        state.candidate_ready >= for_all(&carried)
+        // At size 0 nobody has to carry anything.
+        state.replicas == 0 || state.candidate_ready >= for_all(&carried)
     };
     if !book.states_since(window(sight)).any(serving) {
         found.push((

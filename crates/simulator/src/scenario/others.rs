@@ -14,6 +14,9 @@ use crate::world::install::NAMESPACE;
 use crate::world::manifests::{WEB, image};
 use crate::world::stage::Stage;
 
+/// The world ends with an error if it takes more.
+const TURNS: usize = 12;
+
 fn busy(_: &mut fastrand::Rng) -> Setup {
     Setup {
         writes: 1_500,
@@ -145,6 +148,29 @@ pub const SCENARIOS: &[Scenario] = &[
         },
         end: End::Promoted("v2"),
         comparable: false,
+    },
+    Scenario {
+        name: "two-tools-write-the-template-in-turn",
+        setup: busy,
+        script: |stage| {
+            Box::pin(async move {
+                for _ in 0..TURNS {
+                    stage.push("v2").await?;
+                    let begun = |stage: &Stage| {
+                        matches!(stage.phase().as_str(), "Progressing" | "RolledBack")
+                    };
+                    stage.until("v2 is released or held", begun).await?;
+                    if stage.phase() == "RolledBack" {
+                        return Ok(());
+                    }
+                    stage.push("v1").await?;
+                    stage.until_phase("Idle").await?;
+                }
+                Err("it goes on for ever".to_owned())
+            })
+        },
+        end: End::RolledBack("v1"),
+        comparable: true,
     },
     Scenario {
         name: "a-service-appears-in-mid-release",
