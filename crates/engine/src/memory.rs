@@ -155,6 +155,9 @@ pub struct Release {
     /// Fingerprint of the candidate's template, to recognise it after its pods are gone.
     pub fingerprint: String,
     pub images: Vec<String>,
+    /// Its template was rejected before: nothing of a candidate is started until somebody retries.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub held: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub started_at: Option<Timestamp>,
     /// What served before.
@@ -280,7 +283,7 @@ pub enum Cause {
     Superseded,
     /// The workload was unpaused, recreated, scaled to 0, or the memory lost.
     Interrupted,
-    /// The template came and went too often: nothing of a candidate was started.
+    /// The template was rejected before: nothing of a candidate was started.
     Held,
 }
 

@@ -29,6 +29,7 @@ mod stable_deleted;
 mod stable_down;
 mod steady;
 mod template_in_each_phase;
+mod template_writers;
 mod third_release;
 mod undo;
 mod uninstall;
@@ -46,6 +47,7 @@ pub(crate) fn all() -> Vec<Scenario> {
         vec![
             template_in_each_phase::SCENARIO,
             revert_in_each_phase::SCENARIO,
+            template_writers::SCENARIO,
             deletions::SCENARIO,
             deletions_by_others::SCENARIO,
             third_release::SCENARIO,

@@ -145,10 +145,17 @@ impl Pass<'_> {
             );
         }
         self.note_served_alone(fingerprint(&stable.template));
+        let print = fingerprint(&workload.template);
+        // Pushed again from rest a rejected template is somebody's new try, until it was one too many.
+        let held = (self.memory.rejected.iter()).any(|rejected| {
+            rejected.fingerprint == print
+                && (rejected.often || self.memory.phase == Phase::RolledBack)
+        });
         let release = Release {
+            held,
             parallel: format!("{}-{candidate}", cut(&workload.name, NAME)),
             candidate,
-            fingerprint: fingerprint(&workload.template),
+            fingerprint: print,
             images: images(&workload.template),
             started_at: Some(self.now),
             stable: Side {
@@ -164,7 +171,7 @@ impl Pass<'_> {
             progress_since: Some(self.now),
             ..Release::default()
         };
-        if self.held_at_rest(&release.fingerprint).is_none() {
+        if !release.held {
             self.event(
                 false,
                 "ReleaseStarted",

@@ -39,10 +39,12 @@ impl Pass<'_> {
         let until = release
             .progress_since
             .map(|since| after(since, release.plan.progress_deadline));
-        let held = self.held_at_rest(&release.fingerprint);
         let kept = (self.seen.kept.iter()).any(|kept| kept.candidate == release.candidate);
-        if kept && let Some(reason) = held {
-            self.roll_back(Cause::Held, reason);
+        if kept && release.held {
+            self.roll_back(
+                Cause::Held,
+                "this template was rejected before and waits for somebody's word".to_owned(),
+            );
             self.rolling_back(workload);
             return false;
         }
@@ -58,7 +60,7 @@ impl Pass<'_> {
                 hash: stable.hash.clone(),
                 template: stable.template.clone(),
             });
-            if held.is_some() {
+            if release.held {
                 self.wait(
                     WaitingOn::Observed,
                     "a copy of stable's template",
@@ -172,13 +174,6 @@ impl Pass<'_> {
             return self.started_late(until);
         }
         true
-    }
-
-    /// Why a template that was pushed again is not released: it came and went too often.
-    pub(crate) fn held_at_rest(&self, fingerprint: &str) -> Option<String> {
-        (self.memory.rejected.iter())
-            .find(|rejected| rejected.often && rejected.fingerprint == fingerprint)
-            .map(|rejected| format!("this template is held: {}", rejected.entry.reason))
     }
 
     /// The progress deadline passed while nothing could even be created.

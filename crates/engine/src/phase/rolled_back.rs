@@ -77,12 +77,11 @@ impl Pass<'_> {
             return;
         }
         let print = fingerprint(&workload.template);
-        if let Some(rejected) = self
-            .memory
-            .rejected
-            .iter()
-            .find(|rejected| rejected.fingerprint == print)
-        {
+        let own =
+            (self.memory.release.as_ref()).is_some_and(|release| release.fingerprint == print);
+        let rejected = (self.memory.rejected.iter()).find(|rejected| rejected.fingerprint == print);
+        // An older one takes the place of the newest first: status and `retry` then speak of what is held.
+        if own && let Some(rejected) = rejected {
             let text = format!(
                 "another template: this one was rejected ({})",
                 rejected.entry.reason

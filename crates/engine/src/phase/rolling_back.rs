@@ -267,6 +267,13 @@ impl Pass<'_> {
         };
         let rollback = release.rollback.clone().unwrap_or_default();
         if rollback.cause == Cause::Held {
+            // Under its new name: whoever retries means what is held now.
+            let (print, name) = (release.fingerprint.clone(), release.candidate.clone());
+            for rejected in &mut self.memory.rejected {
+                if rejected.fingerprint == print {
+                    rejected.entry.candidate.clone_from(&name);
+                }
+            }
             self.enter(Phase::RolledBack);
             self.wake(now);
             return;
