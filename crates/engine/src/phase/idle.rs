@@ -231,6 +231,11 @@ impl Pass<'_> {
             problems.push("spec.replicas of the Deployment is 0; scale it up, so that there is something to compare with".to_owned());
         }
         match self.active_sets().as_slice() {
+            // Its last pods end, and the paused Deployment starts another: what is left will not serve.
+            [ending] if ending.replicas == 0 && workload.replicas > 0 => problems.push(format!(
+                "ReplicaSet {} is scaled to 0 and its last pods end: an earlier rollout has not ended; let it end first",
+                ending.name
+            )),
             [_] => {}
             [] if workload.replicas == 0 => {}
             [] => problems.push("no ReplicaSet of the Deployment has pods; wait until one does".to_owned()),

@@ -105,6 +105,14 @@ impl World {
         }
     }
 
+    /// The Deployment controller looks at the workload once; nobody else does anything.
+    pub fn sync_workload(&mut self) {
+        if let Some(web) = self.workload.take() {
+            let web = self.sync(web);
+            self.workload = Some(web);
+        }
+    }
+
     fn sync(&mut self, dep: Dep) -> Dep {
         let before = dep.clone();
         let mut dep = dep;

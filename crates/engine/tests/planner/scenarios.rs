@@ -194,6 +194,7 @@ scenarios! {
     push_stable_in_rollingback
     push_stable_in_step
     push_stable_in_warm
+    push_while_native_moves
     quota
     raw_template
     recreated

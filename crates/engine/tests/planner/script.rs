@@ -108,6 +108,19 @@ fn command(run: &mut Run, line: &str, words: &[&str], strict: bool) {
             run.world.push_past(template(past), reason.join(" "));
             run.world.push(template(image));
         }
+        // In between the Deployment controller has begun: one pod of the old comes down before one of the
+        // new goes up.
+        ["push-past-halfway-then-push", past, image, reason @ ..] => {
+            // Its old pod still stands in the endpoints.
+            run.lawless = true;
+            run.world.web().surge = 0;
+            run.world.push_past(template(past), reason.join(" "));
+            // At rest the gate lets it pass.
+            run.world.web().paused = false;
+            run.world.sync_workload();
+            run.world.push(template(image));
+            run.pass();
+        }
         ["annotate-bypass", reason @ ..] => {
             run.world.edit(|web| web.bypass = Some(reason.join(" ")));
         }
