@@ -331,7 +331,11 @@ impl Pass<'_> {
             };
             set.replicas > 0 && self.seen.kept.iter().any(|kept| stables(&kept))
         });
-        let strays = workload.paused && remade.is_some() && self.active_sets().len() > 1;
+        // At rest by a phase that is remembered nothing was forgotten: two that have pods are a rollout of the
+        // Deployment's own that another template has stopped.
+        let forgotten = self.memory.phase_since.is_none();
+        let strays =
+            forgotten && workload.paused && remade.is_some() && self.active_sets().len() > 1;
         if !parked && parallel.is_none() && !strays {
             return false;
         }

@@ -181,6 +181,7 @@ scenarios! {
     promote_full_without_data
     promote_step
     promote_with_history
+    push_after_bypass_in_step
     push_new_in_handingover
     push_new_in_preparing
     push_new_in_rolledback

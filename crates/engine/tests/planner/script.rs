@@ -121,6 +121,10 @@ fn command(run: &mut Run, line: &str, words: &[&str], strict: bool) {
             run.world.push(template(image));
             run.pass();
         }
+        ["deployment-controller-looks"] => {
+            run.world.sync_workload();
+            return;
+        }
         ["annotate-bypass", reason @ ..] => {
             run.world.edit(|web| web.bypass = Some(reason.join(" ")));
         }
