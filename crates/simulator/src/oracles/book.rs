@@ -52,7 +52,7 @@ pub struct Release {
     pub emptied: bool,
     /// The candidate has had weight.
     pub weighted: bool,
-    /// N for which the candidate last had all pods ready.
+    /// N for which the candidate last had enough pods ready to carry everything.
     pub complete_for: Option<i64>,
     /// Some write of ours has given it weight.
     pub given: bool,
@@ -441,7 +441,7 @@ impl Book {
             release.emptied |= state.replicas == 0;
         }
         if let Some(release) = self.release.as_mut()
-            && state.candidate_ready >= state.replicas
+            && state.candidate_ready >= (state.replicas - state.max_unavailable).max(1)
         {
             release.complete_for = Some(state.replicas);
         }

@@ -196,6 +196,8 @@ pub fn stored_unpaused(
     let used = model
         .of("replicasets", &change.key.namespace)
         .filter(|set| controller(set).is_some_and(|(_, owner)| owner == uid))
+        // The paused Deployment writes it on the ReplicaSet of its own template, should there be one.
+        .filter(|set| !same_pods(&template(set), &template(after)))
         .any(|set| annotation(set, "crossfade.dev/bypass") == reason);
     let now = changes && annotation(before, "crossfade.dev/bypass") != reason;
     let before_now = books.get(uid).is_some_and(|book| book.let_pass);
