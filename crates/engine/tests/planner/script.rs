@@ -395,7 +395,6 @@ fn control(run: &mut Run, words: &[&str]) {
             ("full", _) => control.full = Some(true),
             ("force", _) => control.force = Some(true),
             ("revision", number) => control.revision = Some(parse(number)),
-            ("candidate", name) => control.candidate = Some(name.to_owned()),
             ("id", id) => control.id = Some(id.to_owned()),
             ("step", step) => control.step = Some(parse(step)),
             ("candidate", candidate) => control.candidate = Some(candidate.to_owned()),
