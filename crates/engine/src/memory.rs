@@ -115,6 +115,18 @@ pub struct Pushed {
 }
 
 impl Memory {
+    /// A state that was left and entered again within one pass has lasted all the while. A time that moves
+    /// with every pass would be written with every pass.
+    pub(crate) fn keep_state_since(&mut self, before: &Self) {
+        let same_phase = self.phase == before.phase;
+        if let (Some(was), Some(is)) = (&before.release, &mut self.release)
+            && same_phase
+            && (&was.candidate, was.step, was.state) == (&is.candidate, is.step, is.state)
+        {
+            is.state_since = was.state_since;
+        }
+    }
+
     /// Beginnings that lie in the future began now: a clock that was set back, or a former leader's that
     /// was ahead, must not make a wait longer than it says.
     pub(crate) fn begun_by(&mut self, now: Timestamp) {

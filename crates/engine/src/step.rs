@@ -17,8 +17,8 @@ use crate::{Decision, Effect, Validated};
 
 /// Decides one pass.
 #[must_use]
-pub fn step(validated: &Validated, seen: &Observed, memory: &Memory, now: Timestamp) -> Decision {
-    let mut memory = memory.clone();
+pub fn step(validated: &Validated, seen: &Observed, before: &Memory, now: Timestamp) -> Decision {
+    let mut memory = before.clone();
     memory.begun_by(now);
     let mut pass = Pass {
         validated,
@@ -34,6 +34,7 @@ pub fn step(validated: &Validated, seen: &Observed, memory: &Memory, now: Timest
         read_live: false,
     };
     pass.run();
+    pass.memory.keep_state_since(before);
     pass.finish()
 }
 

@@ -275,6 +275,14 @@ impl Run {
             let back: Memory = serde_json::from_str(&text).expect("memory comes back");
             assert_eq!(back, memory, "memory survives JSON");
         }
+        if let (Some(was), Some(is)) = (&self.memory.release, &memory.release)
+            && from == to
+            && (&was.candidate, was.step, was.state) == (&is.candidate, is.step, is.state)
+            && was.state_since != is.state_since
+        {
+            let text = format!("{:?} begins anew in the middle of itself", is.state);
+            self.violate(text);
+        }
         self.memory = memory;
         if let Some(release) = &self.memory.release
             && release.candidate == format!("c{}", self.world.names)

@@ -151,6 +151,7 @@ scenarios! {
     crash_while_serving
     deleted
     deleted_in_handover
+    fence_before_flip
     git_revert_to_history
     git_revert_to_unserved
     gives_way_quota

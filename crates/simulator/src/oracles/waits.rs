@@ -106,8 +106,10 @@ fn advanced(
     let Some(interval) = sight.facts.scrape else {
         return;
     };
-    if text(before, "/status/step/state") == "AwaitingApproval" || in_full(before) || in_full(after)
-    {
+    // A person's word may come before its step is complete, and goes on without numbers all the same.
+    let index = number(before, "/status/step/index");
+    let step = format!("/status/memory/release/plan/steps/{index}/approval");
+    if before.at(&step).is_some() || in_full(before) || in_full(after) {
         return;
     }
     let outcome = text(before, "/status/verdict/outcome");
