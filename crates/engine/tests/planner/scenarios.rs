@@ -61,6 +61,8 @@ pub fn scenario(name: &str) {
     finish(&mut calm);
     // When the memory goes, earlier or later, decides how often it has to begin again.
     let forgetful = text.contains("lose-memory");
+    // Who looks first decides what is released at all, and a crash decides who does.
+    let raced = text.contains("deployment-controller-looks");
     let end_of = |run: &Run| match run.end().split_once("\nrelease ") {
         Some((end, _)) if forgetful => end.to_owned(),
         _ => run.end(),
@@ -81,10 +83,10 @@ pub fn scenario(name: &str) {
                 run.violations,
                 run.log
             );
-            assert_eq!(
-                end,
+            assert!(
+                raced || end == end_of(&run),
+                "{name}, {fault:?} at effect {at} ends otherwise: {end}\n{}\n{}",
                 end_of(&run),
-                "{name}, {fault:?} at effect {at} ends otherwise\n{}",
                 run.log
             );
         }
