@@ -240,7 +240,7 @@ impl Pass<'_> {
             [] if workload.replicas == 0 => {}
             [] => problems.push("no ReplicaSet of the Deployment has pods; wait until one does".to_owned()),
             several => problems.push(format!(
-                "{} ReplicaSets of the Deployment have pods: an earlier rollout has not ended; undo it or let it end first",
+                "{} ReplicaSets of the Deployment have pods: an earlier rollout was stopped half-way; kubectl rollout resume lets the Deployment go on, without analysis, to the template it has now",
                 several.len()
             )),
         }
