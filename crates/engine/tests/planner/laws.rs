@@ -77,6 +77,12 @@ pub fn decision(world: &World, memory: &Memory, decision: &Decision) -> Result<(
         return Err(format!("{moves} effects move traffic in one pass"));
     }
     says_what_it_waits_for(decision)?;
+    let held = (decision.memory.release.as_ref()).is_some_and(|release| release.held);
+    let begins =
+        |effect: &&Effect| matches!(effect, Effect::Split { .. } | Effect::CreateParallel { .. });
+    if held && let Some(effect) = decision.effects.iter().find(begins) {
+        return Err(format!("{} for a template that is held", effect.name()));
+    }
     let abort = world
         .control
         .as_ref()

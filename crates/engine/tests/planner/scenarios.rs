@@ -120,6 +120,7 @@ scenarios! {
     abort_second_step
     abort_stable_gone
     abort_warm
+    aborted_often
     approval
     approval_first
     approval_timeout_abort
