@@ -5,6 +5,8 @@ use crossfade_engine::Memory;
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
+use crate::release::under_way;
+
 /// How much differs between what stands there and what should.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Change {
@@ -17,7 +19,8 @@ pub enum Change {
     Loud,
 }
 
-/// The status of a Rollout from the planner's report and memory.
+/// The status of a Rollout from the planner's report and memory. It names the installation that carries
+/// the release out, at rest that which did last.
 ///
 /// # Errors
 /// When they cannot be written as JSON, which is a bug.
@@ -33,9 +36,12 @@ pub fn build(
         .and_then(Value::as_i64);
     shown.memory = None;
     shown.observed_generation = generation;
-    shown
-        .controller
-        .get_or_insert_with(|| installation.to_owned());
+    // At rest any installation may look; if each named itself, two of them would write for ever.
+    let named = (rollout
+        .pointer("/status/controller")
+        .and_then(Value::as_str))
+    .filter(|named| !named.is_empty() && !under_way(memory));
+    shown.controller = Some(named.unwrap_or(installation).to_owned());
     for condition in &mut shown.conditions {
         condition.observed_generation = condition.observed_generation.or(generation);
     }
@@ -247,6 +253,24 @@ mod tests {
         let scaling = |text| at("Scaling", text);
         let (one, two) = (scaling("1 of 3 ready"), scaling("2 of 3 ready"));
         assert_eq!(change(&one, &two), Change::Loud);
+    }
+
+    #[test]
+    fn two_installations_at_rest_do_not_take_the_status_from_each_other() {
+        let named = |memory: &Memory, before: &str| {
+            let rollout = json!({"status": {"controller": before}});
+            let status = build(RolloutStatus::default(), memory, &rollout, "green", now()).unwrap();
+            status["controller"].as_str().unwrap().to_owned()
+        };
+        let rest = Memory::default();
+        assert_eq!(named(&rest, ""), "green");
+        assert_eq!(named(&rest, "blue"), "blue");
+        let begun = Memory {
+            phase: crossfade_api::Phase::Preparing,
+            release: Some(crossfade_engine::memory::Release::default()),
+            ..Memory::default()
+        };
+        assert_eq!(named(&begun, "blue"), "green");
     }
 
     #[test]
