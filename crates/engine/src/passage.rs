@@ -148,7 +148,7 @@ pub(crate) fn refuse_unpause(request: &Request<'_>) -> Option<String> {
         // would let it end.
         (_, true, true) => None,
         (2.., false, true) => Some(
-            "its template is not one of those that serve, and an earlier native rollout has not ended; push the template of that one again, let it end, then release this one".to_owned(),
+            "its template is not one of those that serve, and an earlier native rollout has not ended; push one of theirs again, kubectl rollout resume, let that end, then release this one".to_owned(),
         ),
         _ => Some("its template is not the one that serves; revert it, or release it with crossfade retry".to_owned()),
     }

@@ -240,7 +240,7 @@ impl Pass<'_> {
             [] if workload.replicas == 0 => {}
             [] => problems.push("no ReplicaSet of the Deployment has pods; wait until one does".to_owned()),
             several => problems.push(format!(
-                "{} ReplicaSets of the Deployment have pods: an earlier rollout was stopped half-way; kubectl rollout resume lets the Deployment go on, without analysis, to the template it has now",
+                "{} ReplicaSets of the Deployment have pods: an earlier rollout was stopped half-way; push one of their templates again, kubectl rollout resume, let that end, then release this one",
                 several.len()
             )),
         }
