@@ -35,6 +35,13 @@ pub struct State {
     pub unpaused: bool,
 }
 
+impl State {
+    /// Ready pods that carry everything of so many replicas.
+    pub fn enough(&self, replicas: i64) -> i64 {
+        (replicas - self.max_unavailable).max(1)
+    }
+}
+
 /// One release, from its first write to the next one's.
 #[derive(Clone, Debug, Default)]
 pub struct Release {
@@ -441,7 +448,7 @@ impl Book {
             release.emptied |= state.replicas == 0;
         }
         if let Some(release) = self.release.as_mut()
-            && state.candidate_ready >= (state.replicas - state.max_unavailable).max(1)
+            && state.candidate_ready >= state.enough(state.replicas)
         {
             release.complete_for = Some(state.replicas);
         }

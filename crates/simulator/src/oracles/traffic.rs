@@ -50,15 +50,10 @@ fn window(sight: &Sight<'_>) -> Duration {
     sight.sent_at.saturating_sub(sight.facts.lag)
 }
 
-/// Ready pods everything needs.
-fn for_all(state: &State) -> i64 {
-    (state.replicas - state.max_unavailable).max(1)
-}
-
 /// Law 1: a side gets weight only while enough of its pods are ready for it.
 fn raised(book: &Book, after: Carries, sight: &Sight<'_>, found: &mut Found) {
     let enough = |state: &State| match after {
-        Carries::Everything => state.candidate_ready >= for_all(state),
+        Carries::Everything => state.candidate_ready >= state.enough(state.replicas),
         _ => state.candidate_ready >= 1,
     };
     // Requests before judgement: an unpaused workload ends the pins whatever that mixes.
@@ -328,14 +323,9 @@ fn old_pods(book: &Book, sight: &Sight<'_>, found: &mut Found) {
     }
     // Raising N lowers nothing: what the side was last complete for counts, if that was less.
     let serving = |state: &State| {
-        let carried = State {
-            replicas: state
-                .replicas
-                .min(release.complete_for.unwrap_or(state.replicas)),
-            ..*state
-        };
+        let carried = (release.complete_for).map_or(state.replicas, |n| n.min(state.replicas));
         // At size 0 nobody has to carry anything.
-        state.replicas == 0 || state.candidate_ready >= for_all(&carried)
+        state.replicas == 0 || state.candidate_ready >= state.enough(carried)
     };
     if !book.states_since(window(sight)).any(serving) {
         found.push((
@@ -398,7 +388,7 @@ fn short(book: &mut Book, sight: &Sight<'_>, found: &mut Found) {
             .and_then(|release| release.complete_for)
             .unwrap_or(state.replicas);
         let lowest = lowest.unwrap_or(state.replicas).min(complete_for);
-        let needed = (lowest - state.max_unavailable).max(1);
+        let needed = state.enough(lowest);
         state.candidate_ready < needed
             && state.stable_ready > state.candidate_ready
             && !state.unpaused
