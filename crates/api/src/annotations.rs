@@ -25,6 +25,8 @@ pub const HELD_BY: &str = "crossfade.dev/held-by";
 pub const WORKLOAD_UID: &str = "crossfade.dev/workload-uid";
 /// Label on everything Crossfade creates; the value is the uid of the Rollout.
 pub const ROLLOUT_UID: &str = "crossfade.dev/rollout-uid";
+/// Label on the parallel Deployment; the value is the name of the installation that made it.
+pub const INSTALLATION: &str = "crossfade.dev/installation";
 /// Label on the parallel Deployment; the value is the candidate's name.
 pub const CANDIDATE: &str = "crossfade.dev/candidate";
 

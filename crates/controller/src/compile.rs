@@ -3,8 +3,8 @@
 
 use crossfade_api::FIELD_MANAGER;
 use crossfade_api::annotations::{
-    CANDIDATE, DESIRED_REPLICAS, MAX_REPLICAS, ORIGINALS, POD_TEMPLATE_HASH, REVISION, ROLLOUT_UID,
-    WORKLOAD_UID,
+    CANDIDATE, DESIRED_REPLICAS, INSTALLATION, MAX_REPLICAS, ORIGINALS, POD_TEMPLATE_HASH,
+    REVISION, ROLLOUT_UID, WORKLOAD_UID,
 };
 use crossfade_engine::Effect;
 use crossfade_engine::effect::{NewParallel, NewReplicaSet, ServiceWrite, SplitTo, Target};
@@ -23,6 +23,8 @@ pub struct Names {
     pub workload_uid: String,
     pub rollout: String,
     pub rollout_uid: String,
+    /// Of the controller.
+    pub installation: String,
 }
 
 /// The requests of an effect, in order.
@@ -355,13 +357,15 @@ fn parallel(new: &NewParallel, names: &Names) -> Value {
             spec.insert("strategy".to_owned(), new.strategy.clone());
         }
     }
+    let mut labels = labels(names, &new.candidate);
+    labels[INSTALLATION] = json!(names.installation);
     json!({
         "apiVersion": "apps/v1",
         "kind": "Deployment",
         "metadata": {
             "name": new.name,
             "namespace": names.namespace,
-            "labels": labels(names, &new.candidate),
+            "labels": labels,
             "annotations": { ORIGINALS: new.originals.to_string() },
             "ownerReferences": [workload_owner(names)],
         },

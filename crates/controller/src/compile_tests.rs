@@ -9,6 +9,7 @@ fn names() -> Names {
         workload_uid: "w1".to_owned(),
         rollout: "web".to_owned(),
         rollout_uid: "r1".to_owned(),
+        installation: "green".to_owned(),
     }
 }
 
@@ -173,7 +174,7 @@ fn a_parallel_deployment_carries_the_template_byte_true_and_only_our_labels() {
             "metadata": {
                 "name": "web-c1",
                 "namespace": "shop",
-                "labels": { "crossfade.dev/workload-uid": "w1", "crossfade.dev/rollout-uid": "r1", "crossfade.dev/candidate": "c1" },
+                "labels": { "crossfade.dev/workload-uid": "w1", "crossfade.dev/rollout-uid": "r1", "crossfade.dev/candidate": "c1", "crossfade.dev/installation": "green" },
                 "annotations": { "crossfade.dev/originals": "{\"plan\":1}" },
                 "ownerReferences": [{ "apiVersion": "apps/v1", "kind": "Deployment", "name": "web", "uid": "w1", "controller": true, "blockOwnerDeletion": true }],
             },

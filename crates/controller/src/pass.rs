@@ -183,6 +183,7 @@ async fn carry_out(
         ),
         rollout: key.name.clone(),
         rollout_uid: text(rollout, "/metadata/uid").to_owned(),
+        installation: context.settings.installation.clone(),
     };
     let after = status::build(
         std::mem::take(&mut decision.report.status),

@@ -45,6 +45,8 @@ pub struct Live {
     pub replica_sets: Vec<Value>,
     /// Fingerprints of the templates that were taken back and not released again since.
     pub rejected: Vec<String>,
+    /// Another installation carries the workload's release out, as the status of the Rollout says.
+    pub elsewhere: bool,
 }
 
 /// The answer.
@@ -80,13 +82,20 @@ pub fn needs_live(
             let guarded = change.template || change.unpaused || change.opted_out;
             change.opted_in && guarded && !our_unpause
         }
-        Hook::Traffic | Hook::Stamp => false,
+        Hook::Traffic => user != ourselves && held_by(old_object).is_some(),
+        Hook::Stamp => false,
     }
 }
 
 /// Answers one request.
 #[must_use]
 pub fn admit(request: &Request<'_>) -> Answer {
+    if request.live.elsewhere {
+        // Its own admission guards it. Ours would keep it from every step, knowing only our user.
+        return Answer::Allow {
+            warnings: Vec::new(),
+        };
+    }
     match request.hook {
         Hook::Gate => gate(request),
         Hook::Backstop => backstop(request),
@@ -256,14 +265,16 @@ fn put_annotations_back(request: &Request<'_>, operations: &mut Vec<Value>) {
     }
 }
 
+/// The mark on a Service under release: the uid of the workload.
+#[must_use]
+pub fn held_by(service: &Value) -> Option<&Value> {
+    service
+        .pointer("/metadata/labels")?
+        .get(annotations::HELD_BY)
+}
+
 /// Our key and our mark stay on a Service under release, whatever else the writer changes.
 fn traffic(request: &Request<'_>) -> Answer {
-    let label = |object: &Value| {
-        object
-            .pointer("/metadata/labels")
-            .and_then(|labels| labels.get(annotations::HELD_BY))
-            .cloned()
-    };
     let key = |object: &Value| {
         object
             .pointer("/spec/selector")
@@ -273,11 +284,12 @@ fn traffic(request: &Request<'_>) -> Answer {
     let allow = Answer::Allow {
         warnings: Vec::new(),
     };
-    let Some(mark) = label(request.old_object).filter(|_| request.user != request.ourselves) else {
+    let Some(mark) = held_by(request.old_object).filter(|_| request.user != request.ourselves)
+    else {
         return allow;
     };
     let mut operations = Vec::new();
-    if label(request.object).as_ref() != Some(&mark) {
+    if held_by(request.object) != Some(mark) {
         if !is_map(request.object, "/metadata/labels") {
             operations.push(json!({ "op": "add", "path": "/metadata/labels", "value": {} }));
         }

@@ -25,6 +25,7 @@ mod outputs;
 mod replicas;
 mod revert_in_each_phase;
 mod scaling;
+mod second_installation;
 mod stable_deleted;
 mod stable_down;
 mod steady;
@@ -69,6 +70,7 @@ pub(crate) fn all() -> Vec<Scenario> {
             unusual::SCENARIO,
             blue_green::SCENARIO,
             replicas::SCENARIO,
+            second_installation::SCENARIO,
             late_mutator::SCENARIO,
             hpa::SCENARIO,
             cluster_wide::SCENARIO,

@@ -36,9 +36,18 @@ const COMMANDED: &str = "has(object.spec) && has(object.spec.control) \
     && (request.operation != 'UPDATE' || !has(oldObject.spec) || !has(oldObject.spec.control) \
     || object.spec.control != oldObject.spec.control)";
 
-const DELETED_IN_A_RELEASE: &str = "request.resource.resource == 'rollouts' \
-    ? (has(oldObject.status) && has(oldObject.status.phase) && oldObject.status.phase != 'Idle') \
-    : (has(oldObject.metadata.labels) && 'crossfade.dev/rollout-uid' in oldObject.metadata.labels)";
+/// What another installation made, or carries out, is guarded by the policy of that one.
+fn deleted_in_a_release(installation: &Installation) -> String {
+    let name = &installation.name;
+    format!(
+        "request.resource.resource == 'rollouts' \
+         ? (has(oldObject.status) && has(oldObject.status.phase) && oldObject.status.phase != 'Idle' \
+         && (!has(oldObject.status.controller) || oldObject.status.controller == '{name}')) \
+         : (has(oldObject.metadata.labels) && 'crossfade.dev/rollout-uid' in oldObject.metadata.labels \
+         && (!('crossfade.dev/installation' in oldObject.metadata.labels) \
+         || oldObject.metadata.labels['crossfade.dev/installation'] == '{name}'))"
+    )
+}
 
 fn not_us(installation: &Installation) -> String {
     format!("request.userInfo.username != '{}'", installation.username())
@@ -216,7 +225,7 @@ pub fn deletes(installation: &Installation) -> Vec<Value> {
                     ],
                 },
                 "matchConditions": [
-                    condition("in-a-release", DELETED_IN_A_RELEASE),
+                    condition("in-a-release", &deleted_in_a_release(installation)),
                     condition("not-us-or-the-cluster", &cluster),
                 ],
                 "validations": [{

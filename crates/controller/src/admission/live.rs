@@ -4,21 +4,39 @@
 //! caller's.
 
 use crossfade_engine::Memory;
-use crossfade_engine::admit::Live;
+use crossfade_engine::admit::{Hook, Live, held_by};
 use http::Request;
 use kube::Client;
 use serde_json::Value;
 
 use super::review::Asked;
+use crate::observe::claimed;
 use crate::snapshot::label_selector;
-use crate::wire::escape;
+use crate::wire::{escape, path};
 
-/// What the workload's Rollout says and the ReplicaSets the workload controls.
-pub async fn read(client: &Client, asked: &Asked) -> Result<Live, kube::Error> {
+/// What the Rollout that a Service is held for says, if the request is about one; else what the workload's
+/// Rollout says and the ReplicaSets the workload controls.
+pub async fn read(
+    client: &Client,
+    hook: Hook,
+    asked: &Asked,
+    installation: &str,
+) -> Result<Live, kube::Error> {
+    if hook == Hook::Traffic {
+        let rollouts = rollouts(client, asked).await?;
+        let holder = held_by(&asked.old_object).map_or(&Value::Null, |mark| mark);
+        let mut of_it = (rollouts.iter())
+            .filter(|rollout| &rollout["status"]["memory"]["workloadUid"] == holder);
+        return Ok(Live {
+            elsewhere: of_it.any(|rollout| claimed(rollout, installation).is_some()),
+            ..Live::default()
+        });
+    }
     let (rollout, replica_sets) =
         futures::try_join!(rollout(client, asked), replica_sets(client, asked))?;
     let mut rollout = rollout.unwrap_or_default();
     Ok(Live {
+        elsewhere: claimed(&rollout, installation).is_some(),
         // A phase that this version does not know counts as none: the planner then refuses to unpause.
         phase: serde_json::from_value(rollout["status"]["phase"].take()).ok(),
         replica_sets,
@@ -46,10 +64,7 @@ fn is_for(rollout: &Value, workload: &str) -> bool {
 }
 
 async fn rollout(client: &Client, asked: &Asked) -> Result<Option<Value>, kube::Error> {
-    let base = format!(
-        "/apis/crossfade.dev/v1alpha1/namespaces/{}/rollouts",
-        asked.namespace
-    );
+    let base = path::rollouts(&asked.namespace, "");
     let found = get(client, &format!("{base}/{}", asked.name()))
         .await?
         .filter(|rollout| is_for(rollout, asked.name()));
@@ -57,10 +72,15 @@ async fn rollout(client: &Client, asked: &Asked) -> Result<Option<Value>, kube::
         return Ok(found);
     }
     // A Rollout of another name may name the Deployment.
-    let list = get(client, &base).await?.unwrap_or_default();
-    Ok(items(list)
+    let all = rollouts(client, asked).await?;
+    Ok(all
         .into_iter()
         .find(|rollout| is_for(rollout, asked.name())))
+}
+
+async fn rollouts(client: &Client, asked: &Asked) -> Result<Vec<Value>, kube::Error> {
+    let list = get(client, &path::rollouts(&asked.namespace, "")).await?;
+    Ok(items(list.unwrap_or_default()))
 }
 
 /// Fingerprints of the templates that its memory keeps as rejected.

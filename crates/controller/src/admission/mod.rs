@@ -105,12 +105,16 @@ impl Admission {
             &asked.object,
             &asked.old_object,
         ) {
-            match tokio::time::timeout(LIVE_LIMIT, live::read(&self.client, asked)).await {
-                Ok(Ok(live)) => live,
-                Ok(Err(error)) => return self.blind(hook, &error.to_string()),
-                Err(_) => {
-                    return self.blind(hook, "the API server did not answer within two seconds");
-                }
+            let read = live::read(&self.client, hook, asked, &self.installation);
+            let read = match tokio::time::timeout(LIVE_LIMIT, read).await {
+                Ok(read) => read.map_err(|error| error.to_string()),
+                Err(_) => Err("the API server did not answer within two seconds".to_owned()),
+            };
+            match read {
+                Ok(live) => live,
+                // Unread it is held: a pin that stays for one write too many lets nobody serve unjudged.
+                Err(_) if hook == Hook::Traffic => Live::default(),
+                Err(why) => return self.blind(hook, &why),
             }
         } else {
             Live::default()
@@ -269,6 +273,33 @@ mod tests {
             json!([{ "op": "add" }])
         );
         assert_eq!(admission.counts.get(Hook::Gate, "shop", "patch"), 1);
+    }
+
+    /// What the planner is told of a Service that `phase` of a release of `holder` has marked.
+    async fn elsewhere(holder: &str, phase: &str) -> bool {
+        let rollout = json!({
+            "metadata": { "name": "other-name" },
+            "status": { "controller": holder, "phase": phase, "memory": { "workloadUid": "u1" } },
+        });
+        let client = client(move |_| (StatusCode::OK, json!({ "items": [rollout] })));
+        let mut admission = admission(client, |request| Answer::Allow {
+            warnings: vec![request.live.elsewhere.to_string()],
+        });
+        admission.planner.needs_live = |hook, _, _, _, _| hook == Hook::Traffic;
+        let service =
+            json!({ "metadata": { "name": "web", "labels": { "crossfade.dev/held-by": "u1" } } });
+        let mut review: Value = serde_json::from_slice(&review()).unwrap();
+        review["request"]["oldObject"] = service;
+        let review = review.to_string();
+        let answer = admission.answer(Hook::Traffic, review.as_bytes()).await;
+        response(&answer.unwrap())["warnings"][0] == "true"
+    }
+
+    #[tokio::test]
+    async fn a_service_that_another_installation_holds_is_told_apart() {
+        assert!(elsewhere("another", "Warm").await);
+        assert!(!elsewhere("crossfade", "Warm").await);
+        assert!(!elsewhere("another", "Idle").await);
     }
 
     #[tokio::test]

@@ -465,10 +465,18 @@ fn a_native_rollout_that_was_paused_may_go_on() {
     }
     let (kept, warnings) = stored(&paused(web("app:3")), &web("app:3"), &live);
     assert!(kept, "its template serves nowhere");
-    assert!(
-        warnings.contains("push the template of that one again"),
-        "{warnings}"
-    );
+    assert!(warnings.contains("push one of theirs again"), "{warnings}");
+}
+
+#[test]
+fn a_release_that_another_installation_carries_out_is_guarded_by_that_one() {
+    for phase in UNDER_WAY {
+        let mut live = live(Some(phase), &[set("app:1", 4)]);
+        let stays = |live: &Live| stored(&paused(web("app:2")), &web("app:2"), live).0;
+        assert!(stays(&live), "{phase:?}");
+        live.elsewhere = true;
+        assert!(!stays(&live), "{phase:?}");
+    }
 }
 
 #[test]

@@ -45,6 +45,7 @@ pub(crate) fn live(phase: Option<Phase>, sets: &[Value]) -> Live {
         phase,
         replica_sets: sets.to_vec(),
         rejected: Vec::new(),
+        elsewhere: false,
     }
 }
 

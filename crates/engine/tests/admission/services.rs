@@ -1,6 +1,6 @@
 //! Services under release keep our key and mark; commands carry who wrote them.
 
-use crossfade_engine::admit::{Answer, Hook, Live};
+use crossfade_engine::admit::{Answer, Hook, Live, needs_live};
 use serde_json::{Value, json};
 
 use super::*;
@@ -47,6 +47,22 @@ fn our_key_and_mark_stay_when_a_service_is_applied_again() {
 }
 
 #[test]
+fn a_service_that_another_installation_holds_is_guarded_by_that_one() {
+    let elsewhere = Live {
+        elsewhere: true,
+        ..Live::default()
+    };
+    let (pinned, new) = (service(Some("abc"), Some("uid")), service(None, None));
+    let answer = ask(Hook::Traffic, ANN, &pinned, &new, &elsewhere);
+    let (stored, _) = applied(answer, &new);
+    assert_eq!(stored, new);
+    // Who holds it is read for everybody but us, and only where there is a mark.
+    let read = |user, old| needs_live(Hook::Traffic, user, US, &new, old);
+    assert!(read(ANN, &pinned));
+    assert!(!read(US, &pinned) && !read(ANN, &service(Some("abc"), None)));
+}
+
+#[test]
 fn a_widened_service_is_not_pinned_by_others() {
     let wide = service(None, Some("uid"));
     let (stored, _) = applied(
@@ -81,13 +97,6 @@ fn services_at_rest_and_our_own_writes_pass() {
         &service(Some("abc"), Some("uid")),
         &service(Some("abc"), Some("uid"))
     )));
-    assert!(!needs_live(
-        Hook::Traffic,
-        ANN,
-        US,
-        &service(None, None),
-        &service(Some("abc"), Some("uid"))
-    ));
 }
 
 fn rollout(control: Value) -> Value {
