@@ -22,6 +22,7 @@ mod no_metrics;
 mod node_drained;
 mod node_lost;
 mod outputs;
+mod refusals;
 mod replicas;
 mod revert_in_each_phase;
 mod scaling;
@@ -69,6 +70,7 @@ pub(crate) fn all() -> Vec<Scenario> {
             undo::SCENARIO,
             unusual::SCENARIO,
             blue_green::SCENARIO,
+            refusals::SCENARIO,
             replicas::SCENARIO,
             second_installation::SCENARIO,
             late_mutator::SCENARIO,
