@@ -20,7 +20,7 @@ use crate::follow::{self, Follow, View, phase};
 use crate::{find, raw};
 
 pub async fn run(cluster: &Cluster, arguments: &Uninstall) -> Result<Exit, Failure> {
-    let held = held(cluster, arguments.which.namespaces.as_deref()).await?;
+    let held = held(cluster, arguments).await?;
     if !held.is_empty() && !arguments.revert && !arguments.release {
         let names: Vec<String> = held
             .iter()
@@ -56,8 +56,10 @@ pub async fn run(cluster: &Cluster, arguments: &Uninstall) -> Result<Exit, Failu
     remove(cluster, arguments).await
 }
 
-/// Rollouts that hold a candidate back, and those whose Deployment waits gated for its release.
-async fn held(cluster: &Cluster, namespaces: Option<&[String]>) -> Result<Vec<Rollout>, Failure> {
+/// Rollouts that hold a candidate back, and those whose Deployment waits gated for its release. What
+/// another installation carries out keeps its controller and its admission, but not its kinds.
+async fn held(cluster: &Cluster, arguments: &Uninstall) -> Result<Vec<Rollout>, Failure> {
+    let which = &arguments.which;
     let api: Api<Rollout> = Api::all(cluster.client.clone());
     let listed = call("list the Rollouts", async {
         match api.list(&ListParams::default()).await {
@@ -69,7 +71,9 @@ async fn held(cluster: &Cluster, namespaces: Option<&[String]>) -> Result<Vec<Ro
     })
     .await?;
     let ours = listed.into_iter().filter(|rollout| {
+        let namespaces = which.namespaces.as_ref();
         namespaces.is_none_or(|names| names.contains(&rollout.namespace().unwrap_or_default()))
+            && (arguments.kinds || !elsewhere(rollout, &which.name))
     });
     let mut held = Vec::new();
     for rollout in ours {
@@ -78,6 +82,13 @@ async fn held(cluster: &Cluster, namespaces: Option<&[String]>) -> Result<Vec<Ro
         }
     }
     Ok(held)
+}
+
+/// Whether another installation carries the release out.
+fn elsewhere(rollout: &Rollout, installation: &str) -> bool {
+    let status = rollout.status.as_ref();
+    let holder = status.and_then(|status| status.controller.as_deref());
+    phase(rollout) != Phase::Idle && holder.is_some_and(|holder| holder != installation)
 }
 
 /// Whether the Deployment of a Rollout at rest is paused on a template that does not serve. Paused on the
@@ -353,6 +364,21 @@ mod tests {
                 "spec": { "containers": [{ "name": "app", "image": image }] },
             } },
         })
+    }
+
+    #[test]
+    fn what_another_installation_carries_out_is_not_in_the_way() {
+        let rollout = |phase: &str, holder: &str| -> Rollout {
+            serde_json::from_value(json!({
+                "apiVersion": "crossfade.dev/v1alpha1", "kind": "Rollout", "metadata": { "name": "web" },
+                "spec": {}, "status": { "phase": phase, "controller": holder },
+            }))
+            .unwrap()
+        };
+        assert!(elsewhere(&rollout("Warm", "another"), "crossfade"));
+        assert!(!elsewhere(&rollout("Warm", "crossfade"), "crossfade"));
+        // At rest whoever is left takes the next release: a gated template would be lost with the last one.
+        assert!(!elsewhere(&rollout("Idle", "another"), "crossfade"));
     }
 
     #[test]
