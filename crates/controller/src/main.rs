@@ -309,6 +309,7 @@ async fn serve(flags: Flags) -> anyhow::Result<()> {
     let settings = Settings {
         namespaces: flags.namespaces,
         write_timeout,
+        user: installation.username(),
         installation: installation.name,
         instance,
         concurrency: flags.concurrency,

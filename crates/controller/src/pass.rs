@@ -103,6 +103,17 @@ async fn attempt(
         state.close_release();
         return adopt(context, key, state).await;
     };
+    if let Some(holder) = observe::claimed(&rollout, &context.settings.installation) {
+        // Two that act on one release undo each other's writes without end.
+        let text = format!(
+            "{holder} carries this release out; this one, {}, serves the namespace too and leaves it alone: at rest, give each namespace to one installation",
+            context.settings.installation
+        );
+        context.events.tell(&rollout, true, "HeldByAnother", &text);
+        tracing::warn!(workload = %key, "{text}");
+        state.close_release();
+        return Ok(Next::At(None));
+    }
     let (spec, memory) = match read(&rollout) {
         Ok(read) => read,
         Err(why) => {
@@ -115,19 +126,6 @@ async fn attempt(
             return Ok(Next::At(None));
         }
     };
-    if under_way(&memory)
-        && let Some(holder) = observe::claimed(&rollout, &context.settings.installation)
-    {
-        // Two that act on one release undo each other's writes without end.
-        let text = format!(
-            "{holder} carries this release out; this one, {}, serves the namespace too and leaves it alone: give each namespace to one installation",
-            context.settings.installation
-        );
-        context.events.tell(&rollout, true, "HeldByAnother", &text);
-        tracing::warn!(workload = %key, "{text}");
-        state.close_release();
-        return Ok(Next::At(None));
-    }
     let snapshot = look(context, key, state, &rollout, &memory).await?;
     let mut extras = Extras {
         installation: context.settings.installation.clone(),
@@ -189,7 +187,7 @@ async fn carry_out(
         std::mem::take(&mut decision.report.status),
         &decision.memory,
         rollout,
-        &context.settings.installation,
+        &context.settings,
         now,
     )
     .map_err(|error| Failure::bug("write the status", error.to_string()))?;

@@ -280,6 +280,7 @@ mod tests {
             namespaces: None,
             write_timeout: Duration::from_secs(5),
             installation: "crossfade".to_owned(),
+            user: "system:serviceaccount:crossfade-system:crossfade".to_owned(),
             instance: "us".to_owned(),
             concurrency: 2,
         };

@@ -38,6 +38,8 @@ pub struct Settings {
     pub write_timeout: Duration,
     /// This installation's name.
     pub installation: String,
+    /// Its user, by which the admission of other installations knows it.
+    pub user: String,
     /// This process's name in events.
     pub instance: String,
     /// Most passes at once.

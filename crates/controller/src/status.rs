@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use crate::release::under_way;
+use crate::run::Settings;
 
 /// How much differs between what stands there and what should.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -19,6 +20,9 @@ pub enum Change {
     Loud,
 }
 
+/// Where the user of the installation stands that `status.controller` names.
+pub const HOLDER: &str = "/status/memory/user";
+
 /// The status of a Rollout from the planner's report and memory. It names the installation that carries
 /// the release out, at rest that which did last.
 ///
@@ -28,7 +32,7 @@ pub fn build(
     mut shown: RolloutStatus,
     memory: &Memory,
     rollout: &Value,
-    installation: &str,
+    ourselves: &Settings,
     now: Timestamp,
 ) -> Result<Value, serde_json::Error> {
     let generation = rollout
@@ -37,18 +41,21 @@ pub fn build(
     shown.memory = None;
     shown.observed_generation = generation;
     // At rest any installation may look; if each named itself, two of them would write for ever.
-    let named = (rollout
-        .pointer("/status/controller")
-        .and_then(Value::as_str))
-    .filter(|named| !named.is_empty() && !under_way(memory));
-    shown.controller = Some(named.unwrap_or(installation).to_owned());
+    let text = |pointer| rollout.pointer(pointer).and_then(Value::as_str);
+    let (installation, user) = match (text("/status/controller"), text(HOLDER)) {
+        (Some(named), Some(user)) if !named.is_empty() && !under_way(memory) => (named, user),
+        _ => (ourselves.installation.as_str(), ourselves.user.as_str()),
+    };
+    shown.controller = Some(installation.to_owned());
     for condition in &mut shown.conditions {
         condition.observed_generation = condition.observed_generation.or(generation);
     }
     let mut status = serde_json::to_value(shown)?;
     // Put in as it is: inside `shown` the largest part would be written into JSON twice.
     if let Some(map) = status.as_object_mut() {
-        map.insert("memory".to_owned(), serde_json::to_value(memory)?);
+        let mut memory = serde_json::to_value(memory)?;
+        memory["user"] = json!(user);
+        map.insert("memory".to_owned(), memory);
     }
     stamp(
         &mut status,
@@ -257,10 +264,22 @@ mod tests {
 
     #[test]
     fn two_installations_at_rest_do_not_take_the_status_from_each_other() {
+        let ourselves = Settings {
+            namespaces: None,
+            write_timeout: std::time::Duration::from_secs(1),
+            installation: "green".to_owned(),
+            user: "green's".to_owned(),
+            instance: String::new(),
+            concurrency: 1,
+        };
         let named = |memory: &Memory, before: &str| {
-            let rollout = json!({"status": {"controller": before}});
-            let status = build(RolloutStatus::default(), memory, &rollout, "green", now()).unwrap();
-            status["controller"].as_str().unwrap().to_owned()
+            let user = format!("{before}'s");
+            let rollout = json!({"status": {"controller": before, "memory": {"user": user}}});
+            let shown = RolloutStatus::default();
+            let status = build(shown, memory, &rollout, &ourselves, now()).unwrap();
+            let name = status["controller"].as_str().unwrap().to_owned();
+            assert_eq!(status["memory"]["user"], format!("{name}'s"));
+            name
         };
         let rest = Memory::default();
         assert_eq!(named(&rest, ""), "green");

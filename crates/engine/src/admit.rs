@@ -45,8 +45,11 @@ pub struct Live {
     pub replica_sets: Vec<Value>,
     /// Fingerprints of the templates that were taken back and not released again since.
     pub rejected: Vec<String>,
-    /// Another installation carries the workload's release out, as the status of the Rollout says.
-    pub elsewhere: bool,
+    /// The user of another installation that carries the release out, as the Rollout says: it may do what
+    /// we may, and nobody else.
+    pub holder: Option<String>,
+    /// The workload that a Service is held for is gone, and its Rollout with it.
+    pub departed: bool,
 }
 
 /// The answer.
@@ -87,15 +90,14 @@ pub fn needs_live(
     }
 }
 
+/// Whether the one who carries the release out asks: we, or another installation.
+fn by_holder(request: &Request<'_>) -> bool {
+    request.user == request.ourselves || request.live.holder.as_deref() == Some(request.user)
+}
+
 /// Answers one request.
 #[must_use]
 pub fn admit(request: &Request<'_>) -> Answer {
-    if request.live.elsewhere {
-        // Its own admission guards it. Ours would keep it from every step, knowing only our user.
-        return Answer::Allow {
-            warnings: Vec::new(),
-        };
-    }
     match request.hook {
         Hook::Gate => gate(request),
         Hook::Backstop => backstop(request),
@@ -126,7 +128,7 @@ impl Change {
 
 fn gate(request: &Request<'_>) -> Answer {
     let change = Change::between(request.object, request.old_object);
-    if !change.opted_in || (request.user == request.ourselves && !change.template) {
+    if !change.opted_in || (by_holder(request) && !change.template) {
         return Answer::Allow {
             warnings: Vec::new(),
         };
@@ -204,7 +206,7 @@ fn backstop(request: &Request<'_>) -> Answer {
     let allow = Answer::Allow {
         warnings: Vec::new(),
     };
-    if !change.opted_in || (request.user == request.ourselves && !change.template) {
+    if !change.opted_in || (by_holder(request) && !change.template) {
         return allow;
     }
     if change.template && !paused(request.object) {
@@ -284,8 +286,9 @@ fn traffic(request: &Request<'_>) -> Answer {
     let allow = Answer::Allow {
         warnings: Vec::new(),
     };
-    let Some(mark) = held_by(request.old_object).filter(|_| request.user != request.ourselves)
-    else {
+    // Left behind by a workload that is gone it guards nothing, and more than one may give it back.
+    let let_go = by_holder(request) || request.live.departed;
+    let Some(mark) = held_by(request.old_object).filter(|_| !let_go) else {
         return allow;
     };
     let mut operations = Vec::new();

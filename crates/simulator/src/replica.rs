@@ -104,6 +104,7 @@ impl Replica {
             namespaces: blueprint.installation.namespaces.clone(),
             write_timeout: blueprint.write_timeout,
             installation: blueprint.installation.name.clone(),
+            user: blueprint.installation.username(),
             instance: identity.clone(),
             concurrency: 4,
         };

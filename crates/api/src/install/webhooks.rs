@@ -36,13 +36,13 @@ const COMMANDED: &str = "has(object.spec) && has(object.spec.control) \
     && (request.operation != 'UPDATE' || !has(oldObject.spec) || !has(oldObject.spec.control) \
     || object.spec.control != oldObject.spec.control)";
 
-/// What another installation made, or carries out, is guarded by the policy of that one.
+/// A parallel Deployment that another installation made is guarded by the policy of that one, which lets it
+/// delete its own.
 fn deleted_in_a_release(installation: &Installation) -> String {
     let name = &installation.name;
     format!(
         "request.resource.resource == 'rollouts' \
-         ? (has(oldObject.status) && has(oldObject.status.phase) && oldObject.status.phase != 'Idle' \
-         && (!has(oldObject.status.controller) || oldObject.status.controller == '{name}')) \
+         ? (has(oldObject.status) && has(oldObject.status.phase) && oldObject.status.phase != 'Idle') \
          : (has(oldObject.metadata.labels) && 'crossfade.dev/rollout-uid' in oldObject.metadata.labels \
          && (!('crossfade.dev/installation' in oldObject.metadata.labels) \
          || oldObject.metadata.labels['crossfade.dev/installation'] == '{name}'))"

@@ -114,7 +114,10 @@ pub async fn run(cluster: &Cluster, arguments: &Install) -> Result<Exit, Failure
 }
 
 /// Another installation that owns an object of this name.
-async fn other_instance(cluster: &Cluster, object: &Value) -> Result<Option<String>, Failure> {
+pub(crate) async fn other_instance(
+    cluster: &Cluster,
+    object: &Value,
+) -> Result<Option<String>, Failure> {
     let Some(ours) = object["metadata"]["labels"][INSTANCE].as_str() else {
         return Ok(None);
     };

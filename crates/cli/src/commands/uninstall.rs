@@ -73,10 +73,15 @@ async fn held(cluster: &Cluster, arguments: &Uninstall) -> Result<Vec<Rollout>, 
     let ours = listed.into_iter().filter(|rollout| {
         let namespaces = which.namespaces.as_ref();
         namespaces.is_none_or(|names| names.contains(&rollout.namespace().unwrap_or_default()))
-            && (arguments.kinds || !elsewhere(rollout, &which.name))
     });
     let mut held = Vec::new();
     for rollout in ours {
+        if !arguments.kinds
+            && let Some(other) = elsewhere(&rollout, &which.name)
+            && is_there(cluster, other).await?
+        {
+            continue;
+        }
         if phase(&rollout) != Phase::Idle || gated(cluster, &rollout).await? {
             held.push(rollout);
         }
@@ -84,11 +89,29 @@ async fn held(cluster: &Cluster, arguments: &Uninstall) -> Result<Vec<Rollout>, 
     Ok(held)
 }
 
-/// Whether another installation carries the release out.
-fn elsewhere(rollout: &Rollout, installation: &str) -> bool {
+/// Another installation that carries the release out.
+fn elsewhere<'a>(rollout: &'a Rollout, installation: &str) -> Option<&'a str> {
     let status = rollout.status.as_ref();
     let holder = status.and_then(|status| status.controller.as_deref());
-    phase(rollout) != Phase::Idle && holder.is_some_and(|holder| holder != installation)
+    holder.filter(|holder| phase(rollout) != Phase::Idle && *holder != installation)
+}
+
+/// Whether an installation is there at all: one that is gone guards nothing.
+async fn is_there(cluster: &Cluster, name: &str) -> Result<bool, Failure> {
+    let installation = install::Installation {
+        name: name.to_owned(),
+        ..install::Installation::default()
+    };
+    for gate in install::mutating(&installation) {
+        let uri = raw::path(&gate)?;
+        if raw::get(cluster, "look for the other installation", &uri)
+            .await?
+            .is_some()
+        {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Whether the Deployment of a Rollout at rest is paused on a template that does not serve. Paused on the
@@ -319,7 +342,7 @@ async fn remove(cluster: &Cluster, arguments: &Uninstall) -> Result<Exit, Failur
     objects.extend(install::admission_service(&installation));
     objects.extend(install::rbac(&installation));
     let own = |version: &str, kind: &str, name: &str| -> Value {
-        json!({ "apiVersion": version, "kind": kind, "metadata": { "name": name, "namespace": installation.namespace } })
+        json!({ "apiVersion": version, "kind": kind, "metadata": { "name": name, "namespace": installation.namespace, "labels": { (install::INSTANCE): installation.name } } })
     };
     objects.push(own("coordination.k8s.io/v1", "Lease", &installation.name));
     objects.push(own("v1", "Secret", &installation.secret_name()));
@@ -328,6 +351,14 @@ async fn remove(cluster: &Cluster, arguments: &Uninstall) -> Result<Exit, Failur
         objects.extend(install::crds());
     }
     for object in &objects {
+        // The usual ServiceAccount may be that of an installation of another name.
+        if let Some(other) = super::install::other_instance(cluster, object).await? {
+            eprintln!(
+                "left {}, which belongs to the installation {other}",
+                raw::title(object)
+            );
+            continue;
+        }
         if raw::delete(cluster, object).await? {
             eprintln!("deleted {}", raw::title(object));
         }
@@ -375,10 +406,11 @@ mod tests {
             }))
             .unwrap()
         };
-        assert!(elsewhere(&rollout("Warm", "another"), "crossfade"));
-        assert!(!elsewhere(&rollout("Warm", "crossfade"), "crossfade"));
+        let elsewhere = |phase, holder| elsewhere(&rollout(phase, holder), "crossfade").is_some();
+        assert!(elsewhere("Warm", "another"));
+        assert!(!elsewhere("Warm", "crossfade"));
         // At rest whoever is left takes the next release: a gated template would be lost with the last one.
-        assert!(!elsewhere(&rollout("Idle", "another"), "crossfade"));
+        assert!(!elsewhere("Idle", "another"));
     }
 
     #[test]

@@ -10,8 +10,8 @@ use kube::Client;
 use serde_json::Value;
 
 use super::review::Asked;
-use crate::observe::claimed;
 use crate::snapshot::label_selector;
+use crate::status::HOLDER;
 use crate::wire::{escape, path};
 
 /// What the Rollout that a Service is held for says, if the request is about one; else what the workload's
@@ -23,25 +23,47 @@ pub async fn read(
     installation: &str,
 ) -> Result<Live, kube::Error> {
     if hook == Hook::Traffic {
+        let mark = held_by(&asked.old_object).unwrap_or(&Value::Null);
         let rollouts = rollouts(client, asked).await?;
-        let holder = held_by(&asked.old_object).map_or(&Value::Null, |mark| mark);
-        let mut of_it = (rollouts.iter())
-            .filter(|rollout| &rollout["status"]["memory"]["workloadUid"] == holder);
-        return Ok(Live {
-            elsewhere: of_it.any(|rollout| claimed(rollout, installation).is_some()),
-            ..Live::default()
+        let of_it = |rollout: &&Value| &rollout["status"]["memory"]["workloadUid"] == mark;
+        return Ok(match rollouts.iter().find(of_it) {
+            Some(rollout) => Live {
+                holder: holder(rollout, installation),
+                ..Live::default()
+            },
+            None => Live {
+                departed: departed(client, asked, mark).await?,
+                ..Live::default()
+            },
         });
     }
     let (rollout, replica_sets) =
         futures::try_join!(rollout(client, asked), replica_sets(client, asked))?;
     let mut rollout = rollout.unwrap_or_default();
     Ok(Live {
-        elsewhere: claimed(&rollout, installation).is_some(),
+        departed: false,
+        holder: holder(&rollout, installation),
         // A phase that this version does not know counts as none: the planner then refuses to unpause.
         phase: serde_json::from_value(rollout["status"]["phase"].take()).ok(),
         replica_sets,
         rejected: rejected(&rollout),
     })
+}
+
+/// The user of another installation that the Rollout names, at rest as well: either may put right what it
+/// finds then.
+fn holder(rollout: &Value, installation: &str) -> Option<String> {
+    let other = rollout["status"]["controller"].as_str() != Some(installation);
+    let user = rollout.pointer(HOLDER).and_then(Value::as_str);
+    user.filter(|_| other).map(str::to_owned)
+}
+
+/// Whether no Deployment of the namespace has this uid, but for one that is going.
+async fn departed(client: &Client, asked: &Asked, uid: &Value) -> Result<bool, kube::Error> {
+    let list = get(client, &path::deployments(&asked.namespace, "")).await?;
+    Ok(!items(list.unwrap_or_default()).iter().any(|workload| {
+        &workload["metadata"]["uid"] == uid && workload["metadata"]["deletionTimestamp"].is_null()
+    }))
 }
 
 async fn get(client: &Client, path: &str) -> Result<Option<Value>, kube::Error> {

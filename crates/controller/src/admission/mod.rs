@@ -275,31 +275,47 @@ mod tests {
         assert_eq!(admission.counts.get(Hook::Gate, "shop", "patch"), 1);
     }
 
-    /// What the planner is told of a Service that `phase` of a release of `holder` has marked.
-    async fn elsewhere(holder: &str, phase: &str) -> bool {
+    /// What the planner is told of a Service with this mark: who holds it, and whether that is gone.
+    async fn told(hook: Hook, installation: &str, mark: &str) -> String {
         let rollout = json!({
-            "metadata": { "name": "other-name" },
-            "status": { "controller": holder, "phase": phase, "memory": { "workloadUid": "u1" } },
+            "metadata": { "name": "web" },
+            "status": { "controller": installation, "phase": "Warm", "memory": { "workloadUid": "u1", "user": "its user" } },
         });
-        let client = client(move |_| (StatusCode::OK, json!({ "items": [rollout] })));
+        let client = client(move |uri| {
+            let items = match uri.rsplit('/').next() {
+                Some("web") => return (StatusCode::OK, rollout.clone()),
+                Some("rollouts") => json!([rollout]),
+                Some("deployments") => json!([{ "metadata": { "uid": "u2" } }]),
+                _ => json!([]),
+            };
+            (StatusCode::OK, json!({ "items": items }))
+        });
         let mut admission = admission(client, |request| Answer::Allow {
-            warnings: vec![request.live.elsewhere.to_string()],
+            warnings: vec![format!(
+                "{:?} {}",
+                request.live.holder, request.live.departed
+            )],
         });
-        admission.planner.needs_live = |hook, _, _, _, _| hook == Hook::Traffic;
-        let service =
-            json!({ "metadata": { "name": "web", "labels": { "crossfade.dev/held-by": "u1" } } });
+        admission.planner.needs_live = |_, _, _, _, _| true;
         let mut review: Value = serde_json::from_slice(&review()).unwrap();
-        review["request"]["oldObject"] = service;
+        review["request"]["oldObject"]["metadata"]["labels"] =
+            json!({ "crossfade.dev/held-by": mark });
         let review = review.to_string();
-        let answer = admission.answer(Hook::Traffic, review.as_bytes()).await;
-        response(&answer.unwrap())["warnings"][0] == "true"
+        let answer = admission.answer(hook, review.as_bytes()).await;
+        let warnings = &response(&answer.unwrap())["warnings"];
+        warnings[0].as_str().unwrap().to_owned()
     }
 
     #[tokio::test]
-    async fn a_service_that_another_installation_holds_is_told_apart() {
-        assert!(elsewhere("another", "Warm").await);
-        assert!(!elsewhere("crossfade", "Warm").await);
-        assert!(!elsewhere("another", "Idle").await);
+    async fn who_holds_a_release_is_read_from_its_rollout() {
+        let another = "Some(\"its user\") false";
+        assert_eq!(told(Hook::Traffic, "another", "u1").await, another);
+        assert_eq!(told(Hook::Gate, "another", "u1").await, another);
+        assert_eq!(told(Hook::Traffic, "crossfade", "u1").await, "None false");
+        assert_eq!(told(Hook::Gate, "crossfade", "u1").await, "None false");
+        // No Rollout is about these workloads; one of them is still there.
+        assert_eq!(told(Hook::Traffic, "another", "u2").await, "None false");
+        assert_eq!(told(Hook::Traffic, "another", "u3").await, "None true");
     }
 
     #[tokio::test]

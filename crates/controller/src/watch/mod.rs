@@ -33,8 +33,9 @@ struct Seen {
     generation: i64,
     annotations: Value,
     deleting: bool,
-    /// Of a Rollout: whether a status is there at all. One removed by somebody is made anew.
-    status: bool,
+    /// Of a Rollout: which installation its status names, if there is a status at all. One removed by
+    /// somebody is made anew, and a release may be given to another installation.
+    holder: Option<String>,
 }
 
 /// The stores of the watches that are always open.
@@ -63,7 +64,10 @@ fn seen(object: &Value) -> Seen {
             .unwrap_or_default(),
         annotations: meta.get("annotations").cloned().unwrap_or_default(),
         deleting: meta.get("deletionTimestamp").is_some(),
-        status: object.get("status").is_some(),
+        holder: object.get("status").map(|status| {
+            let named = status.get("controller").and_then(Value::as_str);
+            named.unwrap_or_default().to_owned()
+        }),
     }
 }
 

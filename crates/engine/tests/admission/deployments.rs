@@ -469,13 +469,21 @@ fn a_native_rollout_that_was_paused_may_go_on() {
 }
 
 #[test]
-fn a_release_that_another_installation_carries_out_is_guarded_by_that_one() {
+fn a_release_that_another_installation_carries_out_is_unpaused_by_that_one_alone() {
+    let (old, new) = (paused(web("app:2")), web("app:2"));
     for phase in UNDER_WAY {
         let mut live = live(Some(phase), &[set("app:1", 4)]);
-        let stays = |live: &Live| stored(&paused(web("app:2")), &web("app:2"), live).0;
-        assert!(stays(&live), "{phase:?}");
-        live.elsewhere = true;
-        assert!(!stays(&live), "{phase:?}");
+        live.holder = Some("another".to_owned());
+        for hook in [Hook::Gate, Hook::Backstop] {
+            assert!(
+                allowed(&ask(hook, "another", &old, &new, &live)),
+                "{phase:?}"
+            );
+            assert!(!allowed(&ask(hook, ANN, &old, &new, &live)), "{phase:?}");
+            // Another template is gated whoever writes it.
+            let other = ask(hook, "another", &old, &web("app:3"), &live);
+            assert!(!allowed(&other), "{phase:?}");
+        }
     }
 }
 

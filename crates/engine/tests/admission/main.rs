@@ -45,7 +45,8 @@ pub(crate) fn live(phase: Option<Phase>, sets: &[Value]) -> Live {
         phase,
         replica_sets: sets.to_vec(),
         rejected: Vec::new(),
-        elsewhere: false,
+        holder: None,
+        departed: false,
     }
 }
 

@@ -1,6 +1,6 @@
 //! Services under release keep our key and mark; commands carry who wrote them.
 
-use crossfade_engine::admit::{Answer, Hook, Live, needs_live};
+use crossfade_engine::admit::{Answer, Hook, Live};
 use serde_json::{Value, json};
 
 use super::*;
@@ -47,15 +47,23 @@ fn our_key_and_mark_stay_when_a_service_is_applied_again() {
 }
 
 #[test]
-fn a_service_that_another_installation_holds_is_guarded_by_that_one() {
-    let elsewhere = Live {
-        elsewhere: true,
+fn a_service_that_another_installation_holds_is_written_by_that_one_alone() {
+    let (pinned, new) = (service(Some("abc"), Some("uid")), service(None, None));
+    let kept = |user: &str, live: &Live| {
+        let (stored, _) = applied(ask(Hook::Traffic, user, &pinned, &new, live), &new);
+        stored != new
+    };
+    let held = Live {
+        holder: Some("another".to_owned()),
         ..Live::default()
     };
-    let (pinned, new) = (service(Some("abc"), Some("uid")), service(None, None));
-    let answer = ask(Hook::Traffic, ANN, &pinned, &new, &elsewhere);
-    let (stored, _) = applied(answer, &new);
-    assert_eq!(stored, new);
+    assert!(kept(ANN, &held) && !kept("another", &held) && kept("another", &Live::default()));
+    // Of a workload that is gone there is nothing to guard.
+    let departed = Live {
+        departed: true,
+        ..Live::default()
+    };
+    assert!(!kept(ANN, &departed));
     // Who holds it is read for everybody but us, and only where there is a mark.
     let read = |user, old| needs_live(Hook::Traffic, user, US, &new, old);
     assert!(read(ANN, &pinned));

@@ -142,6 +142,7 @@ impl Process {
             namespaces: installation.namespaces.clone(),
             write_timeout: WRITE,
             installation: installation.name.clone(),
+            user: installation.username(),
             instance: identity,
             concurrency: 4,
         };

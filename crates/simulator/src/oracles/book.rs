@@ -323,6 +323,11 @@ impl Book {
         let abort = now
             .as_ref()
             .is_some_and(|control| text(control, "/action") == "abort");
+        // Another command took its place before anybody acted on it: the last word counts.
+        let unheard = |abort: &Abort| !abort.done && !abort.tried;
+        if !abort && now != before && self.abort.as_ref().is_some_and(unheard) {
+            self.abort = None;
+        }
         if abort
             && now != before
             && self.in_phase(&["Preparing", "Progressing", "Warm"])
