@@ -1,10 +1,10 @@
 //! Two installations that serve one namespace, as when one is to take another's place: whoever begins a release carries it out, the other says
-//! so and leaves it alone, also while the first is away, and takes what comes later. Two processes of one installation belong to `replicas`.
+//! so and leaves it alone, also while the first is away, and takes what is given to it or comes later. Two processes of one installation belong to `replicas`.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::fixture::serving::until_answers;
 use crate::fixture::{Crossfade, SOON, Settings, WEB, WHOLE};
@@ -47,11 +47,7 @@ async fn run(context: Arc<Context>) -> anyhow::Result<()> {
     let mark = context.audit_mark()?;
     first.release("v2").await?;
     let begun = first.until_step(0, "Observing", SOON).await?;
-    let (mut holder, mut other) = if named(&begun) == first.installation.name {
-        (first, second)
-    } else {
-        (second, first)
-    };
+    let (mut holder, other) = by_holder(first, second, &begun);
     told(&context, &holder, &other).await?;
     // Its holder gone, the release waits for it: the other has not seen what it wrote last.
     holder.controller.kill().await?;
@@ -76,25 +72,53 @@ async fn run(context: Arc<Context>) -> anyhow::Result<()> {
     );
     holder.until_rest(SOON).await?;
 
-    // The holder is taken away: the other takes the next release.
-    holder
-        .uninstall(&[])
+    let mut left = given_on(&context, holder, other).await?;
+    left.until_gated(WEB).await?;
+    left.release("v4").await?;
+    left.until_promoted("v4").await?;
+    context.finish_load(load).await?;
+    left.check_laws().await?;
+    left.controller.stop(Duration::from_secs(10)).await?;
+    Ok(())
+}
+
+/// One of the two ends for good in mid-release: its release is given to the other, and then it is taken away.
+async fn given_on(context: &Context, one: Crossfade, two: Crossfade) -> anyhow::Result<Crossfade> {
+    one.release("v3").await?;
+    let begun = one.until_step(0, "Observing", SOON).await?;
+    let (mut gone, left) = by_holder(one, two, &begun);
+    gone.controller.kill().await?;
+    gone.check_log();
+    let patch = json!({"status": {"controller": left.installation.name}});
+    let rollout = format!("rollout/{WEB}");
+    let give = [
+        "patch",
+        &rollout,
+        "--subresource=status",
+        "--type=merge",
+        "--patch",
+    ];
+    let patch = patch.to_string();
+    context.user.must(&[&give[..], &[&patch]].concat()).await?;
+    gone.uninstall(&[])
         .await?
-        .must("crossfade uninstall of one installation")?;
-    holder.check_log();
-    holder.controller.kill().await?;
-    other.until_gated(WEB).await?;
-    other.release("v3").await?;
-    let promoted = other.until_promoted("v3").await?;
+        .must("crossfade uninstall of the one that is gone")?;
+    let promoted = left.until_promoted("v3").await?;
     context.check(
-        "the one that is left carries out the next release",
-        named(&promoted) == other.installation.name,
+        "the one that is left ends the release that was given to it",
+        named(&promoted) == left.installation.name,
         named(&promoted).to_owned(),
     );
-    context.finish_load(load).await?;
-    other.check_laws().await?;
-    other.controller.stop(Duration::from_secs(10)).await?;
-    Ok(())
+    Ok(left)
+}
+
+/// The two, the one that carries the release out first.
+fn by_holder(one: Crossfade, other: Crossfade, rollout: &Value) -> (Crossfade, Crossfade) {
+    if named(rollout) == one.installation.name {
+        (one, other)
+    } else {
+        (other, one)
+    }
 }
 
 fn named(rollout: &Value) -> &str {
