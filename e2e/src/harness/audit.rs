@@ -5,6 +5,7 @@ use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
+use jiff::Timestamp;
 use serde_json::Value;
 
 use super::api::text;
@@ -32,43 +33,75 @@ impl Mark {
 
     /// Finished requests of one user since the mark; a watch counts when it began.
     pub(crate) fn counts(&self, user: &str) -> anyhow::Result<Counts> {
+        let mut counts = Counts::new();
+        for request in self.requests(user)? {
+            *counts.entry(request.key).or_default() += 1;
+        }
+        Ok(counts)
+    }
+
+    /// Finished writes of one user since the mark, in the order in which the server received them.
+    pub(crate) fn writes(&self, user: &str) -> anyhow::Result<Vec<Request>> {
+        let mut writes = self.requests(user)?;
+        writes.retain(|request| !is_read(&request.key));
+        writes.sort_by_key(|request| request.received);
+        Ok(writes)
+    }
+
+    fn requests(&self, user: &str) -> anyhow::Result<Vec<Request>> {
         let mut file = std::fs::File::open(&self.log)?;
         file.seek(SeekFrom::Start(self.offset))?;
         let mut log = String::new();
         file.read_to_string(&mut log)?;
-        let mut counts = Counts::new();
         // The last line may still be in the making.
-        for line in log
-            .lines()
+        log.lines()
             .filter_map(|line| serde_json::from_str::<Value>(line).ok())
-        {
-            let watch = text(&line, "/verb") == "watch";
-            let counted = text(&line, "/stage")
-                == if watch {
+            .filter(|line| {
+                let watch = text(line, "/verb") == "watch";
+                let stage = if watch {
                     "ResponseStarted"
                 } else {
                     "ResponseComplete"
                 };
-            if counted && text(&line, "/user/username") == user {
+                text(line, "/stage") == stage && text(line, "/user/username") == user
+            })
+            .map(|line| {
                 let subresource = text(&line, "/objectRef/subresource");
                 let slash = if subresource.is_empty() { "" } else { "/" };
-                let key = format!(
-                    "{} {}{slash}{subresource}",
-                    text(&line, "/verb"),
-                    text(&line, "/objectRef/resource")
-                );
-                *counts.entry(key).or_default() += 1;
-            }
-        }
-        Ok(counts)
+                Ok(Request {
+                    key: format!(
+                        "{} {}{slash}{subresource}",
+                        text(&line, "/verb"),
+                        text(&line, "/objectRef/resource")
+                    ),
+                    name: text(&line, "/objectRef/name").to_owned(),
+                    received: text(&line, "/requestReceivedTimestamp").parse()?,
+                })
+            })
+            .collect()
     }
 }
 
+/// One finished request.
+#[derive(Debug, Clone)]
+pub(crate) struct Request {
+    /// Verb and resource, as in [`Counts`].
+    pub(crate) key: String,
+    pub(crate) name: String,
+    /// By the server's clock.
+    pub(crate) received: Timestamp,
+}
+
+fn is_read(key: &str) -> bool {
+    ["get ", "list ", "watch "]
+        .iter()
+        .any(|read| key.starts_with(read))
+}
+
 pub(crate) fn writes(counts: &Counts) -> usize {
-    let reads = ["get ", "list ", "watch "];
     counts
         .iter()
-        .filter(|(key, _)| !reads.iter().any(|read| key.starts_with(read)))
+        .filter(|(key, _)| !is_read(key))
         .map(|(_, count)| count)
         .sum()
 }

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use tokio::time::Instant;
 
 use crate::fixture::plan::weight;
@@ -40,9 +41,11 @@ async fn run(context: Arc<Context>) -> anyhow::Result<()> {
 
     crossfade.release("v2").await?;
     crossfade.until_step(1, "Observing", WHOLE).await?;
-    let asked = load.at(Instant::now());
+    let mark = context.audit_mark()?;
+    let (asked, asked_at) = (load.at(Instant::now()), Timestamp::now());
     let undone = crossfade.cli(&["undo", WEB, "--wait"]).await?;
     let over = load.now();
+    let writes = mark.writes(&crossfade.user())?;
     context.check("undo in warm", undone.code == 0, undone.words());
     let now = pods_of(&context, "v1").await?;
     context.check(
@@ -100,13 +103,33 @@ async fn run(context: Arc<Context>) -> anyhow::Result<()> {
     crossfade.until_phase("Idle", SOON).await?;
     until_answers(&load, 100).await?;
     let outcome = context.finish_load(load).await?;
-    let late = outcome
+    let last = outcome
         .seen("v2", Some(Kind::New))
-        .map_or(0.0, |(_, last)| last.as_secs_f64() - asked.as_secs_f64());
+        .map_or(Duration::ZERO, |(_, last)| last);
+    // Under a second with nothing beside it. It is said and not held to a limit: kube-proxy writes its rules once a second when the rows
+    // beside this one have just made it write them, and that second is not Crossfade's. What is Crossfade's, is that nothing is before it.
+    let own = ["rollouts", "rollouts/status", "events", "leases"];
+    let first = writes.iter().find(|write| {
+        !own.iter()
+            .any(|own| write.key.ends_with(&format!(" {own}")))
+    });
     context.check(
-        "the last answer of the new version on a new connection within a second of the undo",
-        late < 1.0 && over > asked,
-        format!("{late:.3} s after it was asked for"),
+        "of all that an undo in warm writes, the Service comes first",
+        first.is_some_and(|write| write.key.ends_with(" services") && write.name == WEB),
+        format!("{first:?}"),
     );
+    context.check(
+        "the new version answers no new connection after the end of the undo",
+        last < over,
+        format!("{last:?} of {over:?}"),
+    );
+    if let Some(first) = first {
+        context.say(&format!(
+            "the Service was written {:.3} s after the undo was asked for, the last answer of the new version on a new connection came \
+             {:.3} s after it",
+            first.received.duration_since(asked_at).as_secs_f64(),
+            last.as_secs_f64() - asked.as_secs_f64(),
+        ));
+    }
     crossfade.check_laws().await
 }
