@@ -118,14 +118,23 @@ pub(crate) async fn other_instance(
     cluster: &Cluster,
     object: &Value,
 ) -> Result<Option<String>, Failure> {
-    let Some(ours) = object["metadata"]["labels"][INSTANCE].as_str() else {
+    if instance(object).is_none() {
         return Ok(None);
-    };
+    }
     let present = raw::get(cluster, "read what is installed", &raw::path(object)?)
         .await?
         .unwrap_or_default();
-    let theirs = present["metadata"]["labels"][INSTANCE].as_str();
-    Ok(theirs.filter(|theirs| *theirs != ours).map(str::to_owned))
+    Ok(anothers(object, &present).map(str::to_owned))
+}
+
+fn instance(object: &Value) -> Option<&str> {
+    object["metadata"]["labels"][INSTANCE].as_str()
+}
+
+/// The installation that owns what is there, if it is not that of ours.
+fn anothers<'a>(ours: &Value, there: &'a Value) -> Option<&'a str> {
+    let theirs = instance(there)?;
+    (instance(ours)? != theirs).then_some(theirs)
 }
 
 /// Waits until the API server serves the kinds.
@@ -161,4 +170,21 @@ async fn established(cluster: &Cluster, objects: &[Value]) -> Result<(), Failure
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_another_installation_owns_is_seen() {
+        let of = |name: &str| json!({ "metadata": { "labels": { (INSTANCE): name } } });
+        assert_eq!(anothers(&of("blue"), &of("green")), Some("green"));
+        assert_eq!(anothers(&of("blue"), &of("blue")), None);
+        // Not there, or nobody's by its labels: the kinds, which all share, have none.
+        assert_eq!(anothers(&of("blue"), &Value::Null), None);
+        assert_eq!(anothers(&json!({ "metadata": {} }), &of("green")), None);
+    }
 }
