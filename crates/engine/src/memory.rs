@@ -278,6 +278,15 @@ pub struct Rollback {
     /// from there.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub clear_since: Option<Timestamp>,
+    /// Every Service was seen on stable.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub written: bool,
+    /// When others wrote one back after that.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub resets: Vec<Timestamp>,
+    /// Who does so again and again, and the mend.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fought: Option<String>,
     /// Take the weight although stable has no ready endpoint.
     pub force: bool,
 }

@@ -339,8 +339,7 @@ impl<'a> Pass<'a> {
                 cause,
                 reason: reason.clone(),
                 at: Some(now),
-                clear_since: None,
-                force: false,
+                ..Rollback::default()
             });
             release.paused = None;
             release.reminded = 0;

@@ -3,6 +3,7 @@
 mod blue_green;
 mod bypass;
 mod capacity;
+mod fights;
 mod handing_over;
 mod idle;
 mod patience;

@@ -15,10 +15,6 @@ use crate::traffic::points;
 /// Longest wait for endpoints and routes on the way forward.
 const SETTLE_DEADLINE: u64 = 300_000;
 
-/// How often others may write a Service back, and within how long.
-const RESETS: usize = 3;
-const FIGHT: u64 = 300_000;
-
 impl Pass<'_> {
     pub(crate) fn progressing(&mut self, workload: &Workload) {
         if self.interrupted(workload) {
@@ -169,38 +165,6 @@ impl Pass<'_> {
         false
     }
 
-    /// Whether somebody writes a Service back again and again. Going on would be a fight without an end, in
-    /// which nobody knows who serves.
-    fn fought_over(&mut self, to: &SplitTo) -> bool {
-        let now = self.now;
-        let reset = (self.services())
-            .find(|service| !points(service, to) && self.was_written(&service.name, &service.uid))
-            .map(|service| (service.name.clone(), selector_manager(service)));
-        let Some(release) = self.memory.release.as_mut() else {
-            return false;
-        };
-        let was_written = release.written_step == Some(release.step);
-        let (Some((name, manager)), true) = (reset, was_written) else {
-            return false;
-        };
-        release.written_step = None;
-        release.resets.retain(|at| now < after(*at, FIGHT));
-        release.resets.push(now);
-        if release.resets.len() < RESETS {
-            return false;
-        }
-        self.roll_back(
-            Cause::Interrupted,
-            format!(
-                "{manager} wrote spec.selector of Service {name} back {RESETS} times within 5m; \
-                 let it leave pod-template-hash in that selector alone (Argo CD: ignoreDifferences with \
-                 jsonPointers [/spec/selector/pod-template-hash] and RespectIgnoreDifferences=true)"
-            ),
-        );
-        self.wake(now);
-        true
-    }
-
     /// A flip of a Service that not kube-proxy alone balances goes by way of both sides: whoever learns it
     /// late still finds pods that answer. Returns whether it may be narrowed now. The way back has no such
     /// stop (law 6).
@@ -306,15 +270,4 @@ impl Pass<'_> {
         release.no_data_since = None;
         true
     }
-}
-
-/// Who beside us owns the selector of a Service, as managedFields tell.
-fn selector_manager(service: &Service) -> String {
-    let entries = service.other_managed_fields.as_array();
-    let owns = |entry: &&serde_json::Value| entry.pointer("/fieldsV1/f:spec/f:selector").is_some();
-    entries
-        .and_then(|entries| entries.iter().rev().find(owns))
-        .and_then(|entry| entry.get("manager")?.as_str())
-        .unwrap_or("somebody")
-        .to_owned()
 }

@@ -50,6 +50,11 @@ impl Pass<'_> {
         } else {
             SplitTo::Released
         };
+        if split != SplitTo::Released && !self.is_written(&split) {
+            self.note_reset(&split);
+            // Endpoints may be slower than their write and ours: that they never showed it proves nothing.
+            self.drain_anew();
+        }
         if !self.is_written(&split) {
             // Pods that a lagging watch does not show yet would serve at once.
             if split == SplitTo::Released && workload.paused && !self.absence_is_sure() {
@@ -87,6 +92,14 @@ impl Pass<'_> {
             self.write_split(split);
             self.wait(WaitingOn::Observed, text, None, then);
             return;
+        }
+        if split != SplitTo::Released {
+            self.note_written();
+            if let Some(release) = self.memory.release.as_mut()
+                && let Some(rollback) = release.rollback.as_mut()
+            {
+                rollback.written = true;
+            }
         }
         if !self.write_previews(split.clone()) {
             self.wait(
@@ -143,18 +156,23 @@ impl Pass<'_> {
         self.rolled_back_now();
     }
 
+    fn drain_anew(&mut self) {
+        let release = self.memory.release.as_mut();
+        if let Some(rollback) = release.and_then(|release| release.rollback.as_mut()) {
+            rollback.clear_since = None;
+        }
+    }
+
+    fn fought(&self) -> Option<&str> {
+        let rollback = self.memory.release.as_ref()?.rollback.as_ref()?;
+        rollback.fought.as_deref()
+    }
+
     /// Settle, then drain. In a rollback settling never gives up.
     fn drained(&mut self, split: &SplitTo) -> bool {
         if let Some(until) = self.fence() {
             // What lands meanwhile may give weight once more: the drain counts from after the fence.
-            if let Some(rollback) = self
-                .memory
-                .release
-                .as_mut()
-                .and_then(|release| release.rollback.as_mut())
-            {
-                rollback.clear_since = None;
-            }
+            self.drain_anew();
             self.wait(
                 WaitingOn::Fence,
                 "writes that may still land late; then every Service is read again",
@@ -173,14 +191,10 @@ impl Pass<'_> {
             Settled::NotYet(_) if began && !self.candidate_in_endpoints() => Settled::Yes,
             settled => settled,
         };
-        if let Settled::NotYet(why) = settled {
-            if let Some(rollback) = self
-                .memory
-                .release
-                .as_mut()
-                .and_then(|release| release.rollback.as_mut())
-            {
-                rollback.clear_since = None;
+        if let Settled::NotYet(mut why) = settled {
+            self.drain_anew();
+            if let Some(fought) = self.fought() {
+                why = format!("{why}; {fought}");
             }
             self.patiently(
                 SLOW,
@@ -202,11 +216,13 @@ impl Pass<'_> {
         if self.elapsed(since, length) {
             return true;
         }
+        let fought = self.fought().map(|who| format!("; {who}"));
         self.wait(
             WaitingOn::Drain,
             format!(
-                "proxies and open requests of the candidate ({})",
-                Duration::from_milliseconds(length)
+                "proxies and open requests of the candidate ({}){}",
+                Duration::from_milliseconds(length),
+                fought.unwrap_or_default()
             ),
             Some(after(since, length)),
             "then its pods are deleted",

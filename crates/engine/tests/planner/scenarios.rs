@@ -176,6 +176,7 @@ scenarios! {
     no_metrics_judged
     no_service
     no_service_abort
+    node_drained_in_step
     parallel_deleted_by_somebody
     parallel_deleted_forever
     pause_resume
@@ -202,6 +203,7 @@ scenarios! {
     push_while_native_moves
     quota
     raw_template
+    readiness_flaps
     recreated
     recreated_without_memory
     refused_foreign_service
@@ -228,6 +230,7 @@ scenarios! {
     service_rewritten_by_git
     service_shared_appears
     service_written_back_forever
+    service_written_back_in_rollback
     side_gives_way_is_no_reset
     short_once_in_warm
     short_three_times

@@ -1,0 +1,84 @@
+//! Services that somebody writes back again and again. Going on would be a fight without an end, in which nobody knows who
+//! serves: a step ends. A rollback cannot end while its candidate serves time and again (law 2): it says who does it, and the
+//! mend. Whether a split stands is `traffic`'s to say.
+
+use crate::effect::SplitTo;
+use crate::memory::Cause;
+use crate::observed::Service;
+use crate::step::{Pass, after};
+use crate::traffic::points;
+
+/// How often others may write a Service back, and within how long.
+const RESETS: usize = 3;
+const FIGHT: u64 = 300_000;
+
+impl Pass<'_> {
+    /// Whether somebody writes a Service of this step back again and again; then it is rolled back.
+    pub(super) fn fought_over(&mut self, to: &SplitTo) -> bool {
+        let now = self.now;
+        let reset = self.written_back(to);
+        let Some(release) = self.memory.release.as_mut() else {
+            return false;
+        };
+        let was_written = release.written_step == Some(release.step);
+        let (Some(who), true) = (reset, was_written) else {
+            return false;
+        };
+        release.written_step = None;
+        release.resets.retain(|at| now < after(*at, FIGHT));
+        release.resets.push(now);
+        if release.resets.len() < RESETS {
+            return false;
+        }
+        self.roll_back(Cause::Interrupted, in_words(&who));
+        self.wake(now);
+        true
+    }
+
+    /// Notes in a rollback that somebody has written a Service back that was seen on stable. Often enough, and its
+    /// waits say who does.
+    pub(super) fn note_reset(&mut self, to: &SplitTo) {
+        let now = self.now;
+        let reset = self.written_back(to);
+        let rollback = (self.memory.release.as_mut()).and_then(|release| release.rollback.as_mut());
+        let (Some(who), Some(rollback)) = (reset, rollback.filter(|rollback| rollback.written))
+        else {
+            return;
+        };
+        rollback.written = false;
+        rollback.resets.retain(|at| now < after(*at, FIGHT));
+        rollback.resets.push(now);
+        if rollback.resets.len() < RESETS || rollback.fought.is_some() {
+            return;
+        }
+        let text = in_words(&who);
+        rollback.fought = Some(text.clone());
+        self.event(true, "ServiceWrittenBack", text);
+    }
+
+    /// A Service that we have written and that points elsewhere now, and who wrote it.
+    fn written_back(&self, to: &SplitTo) -> Option<(String, String)> {
+        self.services()
+            .find(|service| !points(service, to) && self.was_written(&service.name, &service.uid))
+            .map(|service| (service.name.clone(), selector_manager(service)))
+    }
+}
+
+fn in_words((name, manager): &(String, String)) -> String {
+    format!(
+        "{manager} wrote spec.selector of Service {name} back {RESETS} times within 5m; \
+         let it leave pod-template-hash in that selector alone (Argo CD: ignoreDifferences with \
+         jsonPointers [/spec/selector/pod-template-hash] and RespectIgnoreDifferences=true)"
+    )
+}
+
+/// Who beside us owns the selector of a Service, as managedFields tell.
+fn selector_manager(service: &Service) -> String {
+    let entries = service.other_managed_fields.as_array();
+    let owns = |entry: &&serde_json::Value| entry.pointer("/fieldsV1/f:spec/f:selector").is_some();
+    entries
+        .and_then(|entries| entries.iter().rev().find(owns))
+        .and_then(|entry| entry.get("manager")?.as_str())
+        .unwrap_or("somebody")
+        .to_owned()
+}
