@@ -13,6 +13,7 @@ use crossfade_controller::metrics::Metrics;
 use crossfade_controller::ports::{Clock, Outbound, OutboundError, Planner};
 use crossfade_controller::run::{Shown, WATCHES};
 use crossfade_controller::{Ports, Settings, run};
+use crossfade_fakeapi::Caller;
 use futures::future::BoxFuture;
 use kube::client::ClientBuilder;
 use tokio::sync::watch;
@@ -36,6 +37,9 @@ pub struct Blueprint {
     pub doors: Arc<Doors>,
     pub clock: WorldClock,
     pub installation: Installation,
+    /// Processes of that installation; those after them are another's, which serves the namespace too.
+    pub controllers: usize,
+    pub beside: Option<Installation>,
     pub seed: u64,
     pub lease: Duration,
     pub write_timeout: Duration,
@@ -51,6 +55,15 @@ impl std::fmt::Debug for Blueprint {
             .debug_struct("Blueprint")
             .field("seed", &self.seed)
             .finish_non_exhaustive()
+    }
+}
+
+impl Blueprint {
+    /// Whose process a replica is.
+    #[must_use]
+    pub fn installation_of(&self, index: usize) -> &Installation {
+        let beside = self.beside.as_ref().filter(|_| index >= self.controllers);
+        beside.unwrap_or(&self.installation)
     }
 }
 
@@ -74,9 +87,12 @@ impl Replica {
     #[must_use]
     pub fn start(blueprint: &Blueprint, index: usize, incarnation: u32) -> Self {
         let link = Arc::new(Link::default());
+        let installation = blueprint.installation_of(index);
         let door = Door {
             shared: Arc::clone(&blueprint.doors),
             link: Arc::clone(&link),
+            caller: Caller::new(installation.username(), "crossfade-controller/0.1"),
+            installation: installation.name.as_str().into(),
             replica: index,
             incarnation,
         };
@@ -91,7 +107,7 @@ impl Replica {
             let clock = clock.clone();
             Arc::new(move || clock.now())
         };
-        let identity = format!("{}-{index}-{incarnation}", blueprint.installation.name);
+        let identity = format!("{}-{index}-{incarnation}", installation.name);
         let part = format!("ids {index} {incarnation}");
         let ports = Ports {
             client: client.clone(),
@@ -101,10 +117,10 @@ impl Replica {
             planner: Arc::clone(&blueprint.planner),
         };
         let settings = Settings {
-            namespaces: blueprint.installation.namespaces.clone(),
+            namespaces: installation.namespaces.clone(),
             write_timeout: blueprint.write_timeout,
-            installation: blueprint.installation.name.clone(),
-            user: blueprint.installation.username(),
+            installation: installation.name.clone(),
+            user: installation.username(),
             instance: identity.clone(),
             concurrency: 4,
         };
@@ -131,8 +147,8 @@ impl Replica {
         let lease = tokio::spawn(lease::run(
             client.clone(),
             lease::Settings {
-                name: blueprint.installation.name.clone(),
-                namespace: blueprint.installation.namespace.clone(),
+                name: installation.name.clone(),
+                namespace: installation.namespace.clone(),
                 identity,
                 duration: blueprint.lease,
             },
@@ -146,8 +162,8 @@ impl Replica {
                 admit: crossfade_engine::admit::admit,
                 needs_live: crossfade_engine::admit::needs_live,
             },
-            installation: blueprint.installation.name.clone(),
-            ourselves: blueprint.installation.username(),
+            installation: installation.name.clone(),
+            ourselves: installation.username(),
             now,
             counts: admission::Counts::default(),
         };

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crossfade_api::install::Installation;
 use crossfade_controller::ports::{Engine, Planner};
-use crossfade_fakeapi::{Caller, FakeApi, Options, Snapshot};
+use crossfade_fakeapi::{FakeApi, Options, Snapshot};
 use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -26,7 +26,7 @@ use crate::scenario::{End, Scenario, Setup};
 use crate::trace::Trace;
 use crate::webhooks::Webhooks;
 use crate::world::cluster::Cluster;
-use crate::world::install::{NAMESPACE, installed};
+use crate::world::install::{self, NAMESPACE, installed};
 use crate::world::processes::Processes;
 use crate::world::stage::{Stage, client};
 
@@ -185,7 +185,7 @@ pub fn length(text: &str) -> Option<Duration> {
     })
 }
 
-fn facts(setup: &Setup, faults: &[Fault], ourselves: String) -> Facts {
+fn facts(setup: &Setup, faults: &[Fault], ourselves: Vec<String>) -> Facts {
     use crate::faults::What;
     let at = |pointer: &str| {
         setup
@@ -225,7 +225,11 @@ async fn live(world: World, snapshot: Snapshot) -> Outcome {
     let setup = (world.scenario.setup)(&mut random::of(world.seed, "setup"));
     let trace = Arc::new(Trace::new(world.whole_trace));
     let installation = Installation::default();
-    let oracles = Oracles::new(facts(&setup, &world.faults, installation.username()));
+    let beside = setup.beside.then(install::another);
+    let users = (std::iter::once(&installation).chain(&beside))
+        .map(Installation::username)
+        .collect();
+    let oracles = Oracles::new(facts(&setup, &world.faults, users));
     let told = Arc::clone(&oracles);
     let log = WorldLog::new(
         Arc::clone(&trace),
@@ -233,7 +237,8 @@ async fn live(world: World, snapshot: Snapshot) -> Outcome {
         world.whole_trace,
     );
     let _log = tracing::subscriber::set_default(log);
-    let built = build(&world, &snapshot, setup, &trace, &oracles, &installation);
+    let whose = (installation, beside);
+    let built = build(&world, &snapshot, setup, &trace, &oracles, whose);
     let (stage, doors, crashed) = built;
     trace.line(&format_args!("world {} {:?}", world.seed, world.scenario));
     let mut tasks = tokio::task::JoinSet::new();
@@ -287,7 +292,7 @@ fn build(
     setup: Setup,
     trace: &Arc<Trace>,
     oracles: &Arc<Oracles>,
-    installation: &Installation,
+    (installation, beside): (Installation, Option<Installation>),
 ) -> Built {
     let seed = world.seed;
     let clock = WorldClock::new();
@@ -300,11 +305,12 @@ fn build(
             history: 2_000,
         },
     );
-    let ourselves = installation.username();
+    let ours: Vec<String> = (std::iter::once(&installation).chain(&beside))
+        .map(Installation::username)
+        .collect();
     let shown = Arc::clone(trace);
-    let controller = ourselves.clone();
     api.observe(Arc::new(move |change| {
-        if change.caller.user != controller {
+        if !ours.contains(&change.caller.user) {
             shown.line(&format_args!(
                 "{} {:?} {}{}{} r{}",
                 change.caller.user.rsplit(':').next().unwrap_or_default(),
@@ -328,7 +334,6 @@ fn build(
     let (sent, answered) = (Arc::clone(oracles), Arc::clone(oracles));
     let doors = Arc::new(Doors {
         api: api.clone(),
-        caller: Caller::new(ourselves, "crossfade-controller/0.1"),
         schedule: Schedule::new(&world.faults, world.twice),
         trace: Arc::clone(trace),
         sent: Box::new(move |issued| sent.sent(issued)),
@@ -344,7 +349,9 @@ fn build(
     let blueprint = Blueprint {
         doors: Arc::clone(&doors),
         clock,
-        installation: installation.clone(),
+        installation,
+        controllers: setup.controllers,
+        beside,
         seed,
         lease: setup.lease,
         write_timeout: setup.write_timeout,
@@ -395,7 +402,13 @@ async fn runaway(doors: &Doors) -> String {
 /// Deploys, runs the script under faults, then looks whether it converges and stays quiet.
 async fn play(world: &World, stage: &Arc<Stage>, doors: &Arc<Doors>) {
     let oracles = &stage.oracles;
-    for index in 0..stage.setup.controllers {
+    if stage.setup.beside
+        && let Err(what) = install::add(&stage.api, &install::another()).await
+    {
+        oracles.report("world", what);
+        return;
+    }
+    for index in 0..stage.setup.replicas() {
         stage.processes.start(index);
     }
     if let Err(what) = stage.deploy().await {

@@ -100,12 +100,19 @@ impl WebhookCaller for Webhooks {
             let mut inner = lock(&self.inner);
             let down = inner.down_until.is_some_and(|until| Instant::now() < until);
             let wait = Duration::from_millis(inner.draw.u64(1..=3));
-            let count = inner.serving.len();
-            let chosen = if down || count == 0 {
+            // Each installation's Service leads to its own processes.
+            let serving: Vec<Admission> = (inner.serving.values())
+                .filter(|admission| {
+                    let service = format!("//{}-admission.", admission.installation);
+                    webhook.url.contains(&service)
+                })
+                .cloned()
+                .collect();
+            let chosen = if down || serving.is_empty() {
                 None
             } else {
-                let place = inner.draw.usize(0..count);
-                inner.serving.values().nth(place).cloned()
+                let place = inner.draw.usize(0..serving.len());
+                serving.into_iter().nth(place)
             };
             (chosen, inner.foreign.get(&webhook.name).cloned(), wait)
         };

@@ -31,6 +31,8 @@ tokio::task_local! {
 /// One call of the controller as it was sent.
 #[derive(Debug)]
 pub struct Issued {
+    /// Whose: the name of the installation.
+    pub installation: Arc<str>,
     pub replica: usize,
     pub incarnation: u32,
     /// Its number in its class.
@@ -110,7 +112,6 @@ impl Link {
 /// What the doors of one world share.
 pub struct Doors {
     pub api: FakeApi,
-    pub caller: Caller,
     pub schedule: Schedule,
     pub trace: Arc<Trace>,
     /// Shown every call when it is sent.
@@ -154,6 +155,10 @@ impl std::fmt::Debug for Doors {
 pub struct Door {
     pub shared: Arc<Doors>,
     pub link: Arc<Link>,
+    /// Whom the API server sees.
+    pub caller: Caller,
+    /// Name of the installation it belongs to.
+    pub installation: Arc<str>,
     pub replica: usize,
     pub incarnation: u32,
 }
@@ -265,6 +270,7 @@ impl Door {
         };
         let (number, fault) = self.shared.schedule.next(class);
         let issued = Arc::new(Issued {
+            installation: Arc::clone(&self.installation),
             replica: self.replica,
             incarnation: self.incarnation,
             number,
@@ -389,11 +395,12 @@ impl Door {
     ) -> oneshot::Receiver<Answer> {
         let (send, receive) = oneshot::channel();
         let (shared, issued, parts) = (Arc::clone(&self.shared), Arc::clone(issued), parts.clone());
+        let caller = self.caller.clone();
         let work = {
             let issued = Arc::clone(&issued);
             async move {
                 tokio::time::sleep(after).await;
-                let answer = server(&shared, &parts).await;
+                let answer = server(&shared, caller, &parts).await;
                 shared.trace.line(&format_args!(
                     "{} -> {}{}",
                     issued.words(),
@@ -447,7 +454,7 @@ impl Door {
         let answer = self
             .shared
             .api
-            .service(self.shared.caller.clone())
+            .service(self.caller.clone())
             .oneshot(request)
             .await
             .map_err(|error| BoxError::from(error.to_string()))?;
@@ -514,7 +521,7 @@ fn whole(answer: Answer) -> Response<AnswerBody> {
 }
 
 /// The API server's own answer.
-async fn server(shared: &Doors, parts: &Parts) -> Answer {
+async fn server(shared: &Doors, caller: Caller, parts: &Parts) -> Answer {
     let mut builder = Request::builder()
         .method(parts.method.clone())
         .uri(parts.uri.as_str());
@@ -524,11 +531,7 @@ async fn server(shared: &Doors, parts: &Parts) -> Answer {
     let Ok(request) = builder.body(Full::new(parts.body.clone())) else {
         return refused(500, &parts.uri);
     };
-    let Ok(answer) = shared
-        .api
-        .service(shared.caller.clone())
-        .oneshot(request)
-        .await;
+    let Ok(answer) = shared.api.service(caller).oneshot(request).await;
     let (head, body) = answer.into_parts();
     let body = body
         .collect()

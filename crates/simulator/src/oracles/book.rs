@@ -224,7 +224,7 @@ impl Book {
         }
         if let (Some(before), Some(after)) = (change.before.as_deref(), change.after.as_deref())
             && text(after, "/metadata/uid") == self.uid
-            && change.caller.user == sight.facts.ourselves
+            && sight.facts.ourselves.contains(&change.caller.user)
             && before.at("/spec/template") != after.at("/spec/template")
         {
             self.undos = self.undos.saturating_sub(1);

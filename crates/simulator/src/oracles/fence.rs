@@ -179,6 +179,7 @@ mod tests {
 
     fn patch(number: u64, replicas: i64) -> Issued {
         Issued {
+            installation: "crossfade".into(),
             replica: 0,
             incarnation: 1,
             number,

@@ -40,7 +40,9 @@ pub fn of_a_write(book: &mut Book, change: &Change, sight: &Sight<'_>, found: &m
     if is_candidate && !of_workload(&was) && of_workload(&is) {
         transferred(book, before, change.after.as_deref(), sight, found);
     }
-    if is_candidate && change.verb == Verb::Delete {
+    // Emptied by a native rollout it is history, and in the way of the next release of its template.
+    let history = of_workload(&was) && size(before) == 0;
+    if is_candidate && change.verb == Verb::Delete && !history {
         found.push((
             "4",
             format!("{}: the candidate's ReplicaSet is deleted by us", book.name),

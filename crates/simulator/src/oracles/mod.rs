@@ -55,8 +55,8 @@ impl fmt::Display for Violation {
 /// What is known of a world from outside.
 #[derive(Clone, Debug)]
 pub struct Facts {
-    /// The controller's user name.
-    pub ourselves: String,
+    /// The controller's user name, and that of another installation.
+    pub ourselves: Vec<String>,
     /// Shortest wait of settling and draining together, as the plan of the scenario says.
     pub drain: Duration,
     /// Between two scrapes; `None`: nothing is scraped.
@@ -115,12 +115,19 @@ struct Inner {
     scraped: BTreeMap<String, Duration>,
     patience: Patience,
     behind: Duration,
-    /// Who holds the lease, and since when.
-    holder: Option<(String, Duration)>,
-    /// When it was last written.
-    renewed: Duration,
+    /// By the installation.
+    leases: BTreeMap<String, Held>,
     fences: Fences,
     violations: Vec<Violation>,
+}
+
+/// A lease of an installation.
+#[derive(Debug)]
+struct Held {
+    holder: String,
+    since: Duration,
+    /// When it was last written.
+    renewed: Duration,
 }
 
 /// How long after a change of leader a call of the former one may still be on its way.
@@ -161,8 +168,7 @@ impl Oracles {
                     since: Duration::ZERO,
                 },
                 behind: Duration::ZERO,
-                holder: None,
-                renewed: Duration::ZERO,
+                leases: BTreeMap::new(),
                 fences: Fences::default(),
                 violations: Vec::new(),
             }),
@@ -195,28 +201,27 @@ impl Oracles {
             facts,
             model,
             books,
-            holder,
+            leases,
             fences,
             ..
         } = &mut *inner;
-        let since = holder.as_ref().map(|(_, since)| *since);
+        let since = leases.get(&*issued.installation).map(|held| held.since);
         let late = fences.sent(issued, now, since, facts.write_timeout, model, books);
         if let Some(what) = late {
             inner.tell("7", now, what);
         }
-        let leads = inner.holder.as_ref().is_none_or(|(holder, since)| {
-            let process = format!("-{}-{}", issued.replica, issued.incarnation);
-            holder.is_empty()
-                || holder.ends_with(&process)
-                || now.saturating_sub(*since) < ON_ITS_WAY
+        let process = format!("-{}-{}", issued.replica, issued.incarnation);
+        let other = (inner.leases.get(&*issued.installation)).filter(|held| {
+            !held.holder.is_empty()
+                && !held.holder.ends_with(&process)
+                && now.saturating_sub(held.since) >= ON_ITS_WAY
         });
-        if issued.class == Class::Write && !issued.path.ends_with("/events") && !leads {
-            let holder = inner.holder.clone().unwrap_or_default().0;
-            inner.tell(
-                "leader",
-                now,
-                format!("{} while {holder} holds the lease", issued.words()),
-            );
+        if issued.class == Class::Write
+            && !issued.path.ends_with("/events")
+            && let Some(held) = other
+        {
+            let what = format!("{} while {} holds the lease", issued.words(), held.holder);
+            inner.tell("leader", now, what);
         }
     }
 
@@ -292,24 +297,13 @@ impl Inner {
         issued: Option<&Issued>,
         began: tokio::time::Instant,
     ) {
-        let ours = change.caller.user == self.facts.ourselves;
+        let ours = self.facts.ourselves.contains(&change.caller.user);
         self.model.apply(change);
         if change.key.resource == "deployments" {
             self.keep_books(change);
         }
         if change.key.resource == "leases" {
-            self.renewed = now;
-            let holder = change
-                .after
-                .as_deref()
-                .map_or("", |lease| crate::json::text(lease, "/spec/holderIdentity"));
-            if self
-                .holder
-                .as_ref()
-                .is_none_or(|(known, _)| known != holder)
-            {
-                self.holder = Some((holder.to_owned(), now));
-            }
+            self.see_lease(change, now);
             return;
         }
         let mut found: Vec<(&'static str, String)> = Vec::new();
@@ -347,10 +341,31 @@ impl Inner {
         }
     }
 
-    /// Patience begins anew with a leader, and lasts while nobody leads.
+    /// Named like its installation.
+    fn see_lease(&mut self, change: &Change, now: Duration) {
+        let Some(lease) = change.after.as_deref() else {
+            self.leases.remove(&change.key.name);
+            return;
+        };
+        let holder = crate::json::text(lease, "/spec/holderIdentity");
+        let held = (self.leases.entry(change.key.name.clone())).or_insert_with(|| Held {
+            holder: holder.to_owned(),
+            since: now,
+            renewed: now,
+        });
+        held.renewed = now;
+        if held.holder != holder {
+            holder.clone_into(&mut held.holder);
+            held.since = now;
+        }
+    }
+
+    /// Patience begins anew with a leader, and lasts while an installation has none.
     fn patience(&self, now: Duration) -> Patience {
-        let since = self.holder.as_ref().map_or(now, |(_, since)| *since);
-        let led = now.saturating_sub(self.renewed) < (self.facts.lease * 2 / 3).min(RENEWED);
+        let since = (self.leases.values().map(|held| held.since).max()).unwrap_or(now);
+        let within = (self.facts.lease * 2 / 3).min(RENEWED);
+        let renewed = (self.leases.values().map(|held| held.renewed).min()).unwrap_or_default();
+        let led = now.saturating_sub(renewed) < within;
         Patience {
             since: self.patience.since.max(if led { since } else { now }),
             ..self.patience

@@ -49,6 +49,11 @@ pub(super) static BUGS: &[Planted] = &[
         what: "parked ReplicaSets are never given back",
         kind: Kind::Sent(keep_parked),
     },
+    Planted {
+        name: "forget-whose-user-writes",
+        what: "the status does not say by which user its installation writes: another's admission puts that back",
+        kind: Kind::Sent(no_user),
+    },
 ];
 
 fn is(request: &Tampered, resource: &str) -> bool {
@@ -69,6 +74,14 @@ fn no_tests(request: &mut Tampered) {
 
 fn no_template(request: &mut Tampered) {
     drop_tests(request, "/spec/template");
+}
+
+fn no_user(request: &mut Tampered) {
+    if let Some(memory) =
+        (request.body.pointer_mut("/status/memory")).and_then(Value::as_object_mut)
+    {
+        memory.remove("user");
+    }
 }
 
 fn no_versions(request: &mut Tampered) {

@@ -184,7 +184,7 @@ fn drawn_faults(seed: u64, scenario: &Scenario) -> Vec<Fault> {
     let bounds = Bounds {
         calls: 60 + rng.u64(0..300),
         length: Duration::from_secs(rng.u64(20..120)),
-        replicas: setup.controllers,
+        replicas: setup.replicas(),
         write_timeout: setup.write_timeout,
         most: rng.usize(1..=14),
     };

@@ -63,7 +63,7 @@ pub const SCENARIOS: &[Scenario] = &[
                 stage.until_step(0, "Observing").await?;
                 stage.processes.hold();
                 delete(&stage).await?;
-                stage.processes.release(stage.setup.controllers);
+                stage.processes.release(stage.setup.replicas());
                 given_back(&stage).await
             })
         },

@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::{End, Scenario, Setup, usual};
+use crate::actors::{Flap, Manner};
 use crate::json::{flag, number, text};
 use crate::world::cluster::Metrics;
 use crate::world::install::NAMESPACE;
@@ -90,7 +91,7 @@ pub const SCENARIOS: &[Scenario] = &[
                         })
                     })
                     .await?;
-                stage.processes.release(stage.setup.controllers);
+                stage.processes.release(stage.setup.replicas());
                 stage.push("v2").await?;
                 stage.until_promoted("v2").await
             })
@@ -163,6 +164,58 @@ pub const SCENARIOS: &[Scenario] = &[
                 stage.push("v2").await?;
                 stage.until_step(2, "Observing").await?;
                 stage.cluster.lose_a_node_of(&image("v2"));
+                stage
+                    .until("it ends", |stage| {
+                        matches!(stage.phase().as_str(), "Idle" | "RolledBack")
+                    })
+                    .await
+            })
+        },
+        end: End::AnyRest,
+        comparable: false,
+    },
+    Scenario {
+        name: "node-drained-in-a-step",
+        setup: long,
+        script: |stage| {
+            Box::pin(async move {
+                stage.push("v2").await?;
+                stage.until_step(1, "Observing").await?;
+                let before = stage.serving();
+                for (pod, image) in stage.cluster.cordon_a_node_of(&image("v2")) {
+                    // A PodDisruptionBudget: one at a time.
+                    let wanted = before.get(&image).copied().unwrap_or_default();
+                    stage
+                        .until("those evicted before are replaced", |stage| {
+                            stage.serving().get(&image).copied().unwrap_or_default() >= wanted
+                        })
+                        .await?;
+                    let evicted = stage.delete("pods", &pod, "Background").await;
+                    evicted.map_err(|refused| refused.message)?;
+                }
+                stage.until_promoted("v2").await
+            })
+        },
+        end: End::Promoted("v2"),
+        comparable: true,
+    },
+    Scenario {
+        name: "readiness-flaps-while-judged",
+        setup: lossy,
+        script: |stage| {
+            Box::pin(async move {
+                let flap = Flap {
+                    ready: Duration::from_secs(12),
+                    unready: Duration::from_secs(3),
+                    answers: true,
+                    times: 3,
+                };
+                let manner = Manner {
+                    flap: Some(flap),
+                    ..Manner::default()
+                };
+                stage.manner("v2", manner);
+                stage.push("v2").await?;
                 stage
                     .until("it ends", |stage| {
                         matches!(stage.phase().as_str(), "Idle" | "RolledBack")

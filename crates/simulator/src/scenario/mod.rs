@@ -2,6 +2,7 @@
 //! a plain function over the [`Stage`]; faults come from outside.
 
 pub mod abandoned;
+pub mod beside;
 pub mod blue_green;
 pub mod commands;
 pub mod disturbed;
@@ -27,6 +28,8 @@ pub struct Setup {
     pub plan: Value,
     /// Processes of the controller.
     pub controllers: usize,
+    /// Another installation serves the namespace too, by one process.
+    pub beside: bool,
     pub lease: Duration,
     pub write_timeout: Duration,
     /// Requests a second to each Service.
@@ -42,12 +45,21 @@ pub struct Setup {
     pub applied_by: Option<&'static str>,
 }
 
+impl Setup {
+    /// Processes of all installations.
+    #[must_use]
+    pub fn replicas(&self) -> usize {
+        self.controllers + usize::from(self.beside)
+    }
+}
+
 impl Default for Setup {
     fn default() -> Self {
         Self {
             apps: vec![App::new(4)],
             plan: plan(),
             controllers: 1,
+            beside: false,
             lease: Duration::from_secs(15),
             write_timeout: Duration::from_secs(5),
             requests: 200,
@@ -105,6 +117,7 @@ pub fn all() -> Vec<Scenario> {
     all.extend(stable::SCENARIOS);
     all.extend(blue_green::SCENARIOS);
     all.extend(phases::SCENARIOS);
+    all.extend(beside::SCENARIOS);
     all
 }
 

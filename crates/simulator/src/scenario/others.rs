@@ -10,7 +10,7 @@ use super::{End, Scenario, Setup};
 use crate::actors::{Applies, Autoscaler, Delay, Git, Meddler, Patch, Repository};
 use crate::trace::lock;
 use crate::world::cluster::in_namespace;
-use crate::world::install::NAMESPACE;
+use crate::world::install::{self, NAMESPACE};
 use crate::world::manifests::{WEB, image};
 use crate::world::stage::Stage;
 
@@ -72,6 +72,23 @@ fn tool(
     }
 }
 
+/// Takes the pin out of the Service again and again, for up to 48 seconds.
+fn writes_the_selector(stage: &Arc<Stage>) -> Meddler {
+    Meddler {
+        client: stage.cluster.client("meddler", "meddler/v1"),
+        resource: "services".to_owned(),
+        object: (NAMESPACE.to_owned(), WEB.to_owned()),
+        every: Delay::millis(500, 4_000),
+        times: 12,
+        patches: vec![
+            json!({ "spec": { "selector": { "pod-template-hash": null } } }),
+            json!({ "metadata": { "labels": { "crossfade.dev/held-by": null } } }),
+            json!({ "spec": { "selector": { "app": "web", "pod-template-hash": null } }, "metadata": { "labels": { "team": "shop" } } }),
+        ],
+        random: stage.cluster.actors().random("meddler"),
+    }
+}
+
 /// All of them.
 pub const SCENARIOS: &[Scenario] = &[
     Scenario {
@@ -126,20 +143,7 @@ pub const SCENARIOS: &[Scenario] = &[
         setup: lossy,
         script: |stage| {
             Box::pin(async move {
-                let meddler = Meddler {
-                    client: stage.cluster.client("meddler", "meddler/v1"),
-                    resource: "services".to_owned(),
-                    object: (NAMESPACE.to_owned(), WEB.to_owned()),
-                    every: Delay::millis(500, 4_000),
-                    times: 12,
-                    patches: vec![
-                        json!({ "spec": { "selector": { "pod-template-hash": null } } }),
-                        json!({ "metadata": { "labels": { "crossfade.dev/held-by": null } } }),
-                        json!({ "spec": { "selector": { "app": "web", "pod-template-hash": null } }, "metadata": { "labels": { "team": "shop" } } }),
-                    ],
-                    random: stage.cluster.actors().random("meddler"),
-                };
-                stage.cluster.add(meddler.run());
+                stage.cluster.add(writes_the_selector(&stage).run());
                 stage.push("v2").await?;
                 stage.until_promoted("v2").await?;
                 tokio::time::sleep(Duration::from_secs(60)).await;
@@ -147,6 +151,26 @@ pub const SCENARIOS: &[Scenario] = &[
             })
         },
         end: End::Promoted("v2"),
+        comparable: false,
+    },
+    Scenario {
+        name: "somebody-writes-the-selector-unguarded",
+        setup: busy,
+        script: |stage| {
+            Box::pin(async move {
+                stage.push("v2").await?;
+                stage.until_step(1, "Observing").await?;
+                install::unguard_services(&stage.api).await?;
+                stage.cluster.add(writes_the_selector(&stage).run());
+                tokio::time::sleep(Duration::from_secs(60)).await;
+                stage
+                    .until("it ends", |stage| {
+                        matches!(stage.phase().as_str(), "Idle" | "RolledBack")
+                    })
+                    .await
+            })
+        },
+        end: End::AnyRest,
         comparable: false,
     },
     Scenario {

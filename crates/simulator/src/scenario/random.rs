@@ -103,6 +103,7 @@ fn setup(draw: &mut Rng) -> Setup {
         lossless: false,
         writes: 6_000,
         applied_by: None,
+        beside: chance(draw, 12),
     }
 }
 

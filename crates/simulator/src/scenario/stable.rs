@@ -71,7 +71,7 @@ pub(super) async fn push_past(stage: &Arc<Stage>, tag: &str, reason: &str) -> Re
 }
 
 /// The newest release passed without analysis, and its own rollout has ended.
-async fn until_bypassed(stage: &Arc<Stage>, tag: &'static str) -> Result<(), String> {
+pub(super) async fn until_bypassed(stage: &Arc<Stage>, tag: &'static str) -> Result<(), String> {
     stage
         .until("it has passed", |stage| {
             let rollout = stage.rollout();

@@ -178,15 +178,32 @@ impl Cluster {
 
     /// The node with the first pod of an image stops; another comes later.
     pub fn lose_a_node_of(&self, image: &str) {
-        let node = self
-            .api
-            .list("pods", Some(NAMESPACE))
-            .iter()
-            .find(|pod| text(pod, "/spec/containers/0/image") == image)
-            .map(|pod| text(pod, "/spec/nodeName").to_owned());
-        if let Some(node) = node.filter(|node| !node.is_empty()) {
+        if let Some(node) = self.node_of(image) {
             self.inner.nodes.lose(&node);
         }
+    }
+
+    /// The node with the first pod of an image takes no more pods, as `kubectl cordon` does: names and images of those on it.
+    #[must_use]
+    pub fn cordon_a_node_of(&self, image: &str) -> Vec<(String, String)> {
+        let Some(node) = self.node_of(image) else {
+            return Vec::new();
+        };
+        self.inner.nodes.put(&node, 0);
+        (self.api.list("pods", Some(NAMESPACE)).iter())
+            .filter(|pod| text(pod, "/spec/nodeName") == node)
+            .map(|pod| {
+                let of = |pointer| text(pod, pointer).to_owned();
+                (of("/metadata/name"), of("/spec/containers/0/image"))
+            })
+            .collect()
+    }
+
+    fn node_of(&self, image: &str) -> Option<String> {
+        (self.api.list("pods", Some(NAMESPACE)).iter())
+            .find(|pod| text(pod, "/spec/containers/0/image") == image)
+            .map(|pod| text(pod, "/spec/nodeName").to_owned())
+            .filter(|node| !node.is_empty())
     }
 
     /// Whether pods of a lost node are still to be given up: minutes later others take their place.

@@ -1,7 +1,7 @@
 //! A cluster with Crossfade installed, as `crossfade install` does it: kinds, identity, rights, policy
 //! and webhooks, made once and forked for each world.
 
-use crossfade_api::install::{Installation, objects};
+use crossfade_api::install::{Installation, admission, mutating, objects};
 use crossfade_fakeapi::{Call, Caller, FakeApi, Options, Snapshot};
 use http::Method;
 use serde_json::{Value, json};
@@ -39,6 +39,7 @@ fn collection(object: &Value) -> Option<String> {
         "MutatingWebhookConfiguration" => "mutatingwebhookconfigurations",
         "ValidatingWebhookConfiguration" => "validatingwebhookconfigurations",
         "ValidatingAdmissionPolicy" => "validatingadmissionpolicies",
+        "Lease" => "leases",
         "ValidatingAdmissionPolicyBinding" => "validatingadmissionpolicybindings",
         _ => return None,
     };
@@ -60,21 +61,84 @@ pub async fn installed(installation: &Installation) -> Result<Snapshot, String> 
         seed: 1,
         history: 1000,
     });
-    let administrator = administrator();
     let namespace =
         json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": NAMESPACE } });
     let all = std::iter::once(namespace).chain(objects(installation));
     for object in all {
-        let path = collection(&object).ok_or_else(|| format!("nothing is known of {object}"))?;
-        let reply = api
-            .call(
-                &administrator,
-                Call::json(Method::POST, path.clone(), object),
-            )
-            .await;
-        if !reply.is_success() {
-            return Err(format!("POST {path}: {} {}", reply.status, reply.body));
-        }
+        create(&api, object).await?;
     }
     Ok(api.snapshot())
+}
+
+/// A second installation, in a namespace of its own, that serves the same namespaces as the first.
+#[must_use]
+pub fn another() -> Installation {
+    Installation {
+        name: "another".to_owned(),
+        namespace: "another-system".to_owned(),
+        service_account: "another".to_owned(),
+        ..Installation::default()
+    }
+}
+
+/// Installs beside what is installed; the kinds are there.
+///
+/// # Errors
+/// What the API refused, in words.
+pub async fn add(api: &FakeApi, installation: &Installation) -> Result<(), String> {
+    for object in objects(installation) {
+        if text(&object, "/kind") != "CustomResourceDefinition" {
+            create(api, object).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Takes the admission of an installation and its lease away, as `crossfade uninstall` does.
+///
+/// # Errors
+/// What the API refused, in words.
+pub async fn remove(api: &FakeApi, installation: &Installation) -> Result<(), String> {
+    let mut objects = admission(installation);
+    objects.push(json!({
+        "apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
+        "metadata": { "name": installation.name, "namespace": installation.namespace },
+    }));
+    for object in objects {
+        delete(api, &object).await?;
+    }
+    Ok(())
+}
+
+/// Takes the hook away that guards Services, as one does in an emergency.
+///
+/// # Errors
+/// What the API refused, in words.
+pub async fn unguard_services(api: &FakeApi) -> Result<(), String> {
+    for object in mutating(&Installation::default()) {
+        if text(&object, "/metadata/name").ends_with("-traffic") {
+            delete(api, &object).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn delete(api: &FakeApi, object: &Value) -> Result<(), String> {
+    let path = collection(object).ok_or_else(|| format!("nothing is known of {object}"))?;
+    let path = format!("{path}/{}", text(object, "/metadata/name"));
+    let reply = api.call(&administrator(), Call::delete(path.clone())).await;
+    if reply.is_success() || reply.status == http::StatusCode::NOT_FOUND {
+        return Ok(());
+    }
+    Err(format!("DELETE {path}: {} {}", reply.status, reply.body))
+}
+
+async fn create(api: &FakeApi, object: Value) -> Result<(), String> {
+    let path = collection(&object).ok_or_else(|| format!("nothing is known of {object}"))?;
+    let call = Call::json(Method::POST, path.clone(), object);
+    let reply = api.call(&administrator(), call).await;
+    if reply.is_success() {
+        return Ok(());
+    }
+    Err(format!("POST {path}: {} {}", reply.status, reply.body))
 }

@@ -1,7 +1,7 @@
 //! The controller's processes in a world: started, crashed and started again, frozen, with wrong clocks.
 //! The faults that happen at a time are carried out here.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -32,6 +32,8 @@ struct Inner {
     away: fastrand::Rng,
     /// Nothing is started any more until somebody says so.
     held: bool,
+    /// Never started again.
+    retired: BTreeSet<usize>,
     crashes: u32,
 }
 
@@ -47,6 +49,7 @@ impl Processes {
                 incarnations: BTreeMap::new(),
                 away,
                 held: false,
+                retired: BTreeSet::new(),
                 crashes: 0,
             }),
         })
@@ -56,7 +59,7 @@ impl Processes {
     pub fn start(&self, index: usize) {
         let incarnation = {
             let mut inner = lock(&self.inner);
-            if inner.running.contains_key(&index) || inner.held {
+            if inner.running.contains_key(&index) || inner.held || inner.retired.contains(&index) {
                 return;
             }
             let count = inner.incarnations.entry(index).or_default();
@@ -94,6 +97,12 @@ impl Processes {
             replica.crash();
         }
         true
+    }
+
+    /// SIGKILL, for good.
+    pub fn retire(&self, index: usize) {
+        lock(&self.inner).retired.insert(index);
+        self.crash(index, None);
     }
 
     /// SIGKILL for all, and none starts again before [`Processes::release`].
