@@ -2,13 +2,17 @@
 //! serves: a step ends. A rollback cannot end while its candidate serves time and again (law 2): it says who does it, and the
 //! mend. Whether a split stands is `traffic`'s to say.
 
+use crossfade_api::Duration;
+
 use crate::effect::SplitTo;
 use crate::memory::Cause;
 use crate::observed::Service;
+use crate::plan::PlannedStep;
 use crate::step::{Pass, after};
 use crate::traffic::points;
 
-/// How often others may write a Service back, and within how long.
+/// How often others may write a Service back, and within how long at least: each time the stay begins anew, so a tool that
+/// comes once in a long stay would keep a release from ever ending.
 const RESETS: usize = 3;
 const FIGHT: u64 = 300_000;
 
@@ -25,12 +29,18 @@ impl Pass<'_> {
             return false;
         };
         release.written_step = None;
-        release.resets.retain(|at| now < after(*at, FIGHT));
+        let stay = match release.plan.steps.get(release.step as usize) {
+            Some(PlannedStep::Weight { stay, .. }) => *stay,
+            Some(PlannedStep::Approval { .. }) => 0,
+            None => release.plan.warm,
+        };
+        let within = FIGHT.max(stay.saturating_mul(RESETS as u64));
+        release.resets.retain(|at| now < after(*at, within));
         release.resets.push(now);
         if release.resets.len() < RESETS {
             return false;
         }
-        self.roll_back(Cause::Interrupted, in_words(&who));
+        self.roll_back(Cause::Interrupted, in_words(&who, within));
         self.wake(now);
         true
     }
@@ -51,7 +61,7 @@ impl Pass<'_> {
         if rollback.resets.len() < RESETS || rollback.fought.is_some() {
             return;
         }
-        let text = in_words(&who);
+        let text = in_words(&who, FIGHT);
         rollback.fought = Some(text.clone());
         self.event(true, "ServiceWrittenBack", text);
     }
@@ -64,9 +74,10 @@ impl Pass<'_> {
     }
 }
 
-fn in_words((name, manager): &(String, String)) -> String {
+fn in_words((name, manager): &(String, String), within: u64) -> String {
+    let within = Duration::from_milliseconds(within);
     format!(
-        "{manager} wrote spec.selector of Service {name} back {RESETS} times within 5m; \
+        "{manager} wrote spec.selector of Service {name} back {RESETS} times within {within}; \
          let it leave pod-template-hash in that selector alone (Argo CD: ignoreDifferences with \
          jsonPointers [/spec/selector/pod-template-hash] and RespectIgnoreDifferences=true)"
     )

@@ -58,10 +58,10 @@ impl Pass<'_> {
         if !self.is_written(&split) {
             // Pods that a lagging watch does not show yet would serve at once.
             if split == SplitTo::Released && workload.paused && !self.absence_is_sure() {
-                self.wait(
+                self.patiently(
+                    SLOW,
                     WaitingOn::Observed,
                     "the server to confirm that no candidate pod is left",
-                    None,
                     "then the Services are given back",
                 );
                 return;
@@ -90,7 +90,7 @@ impl Pass<'_> {
                 )
             };
             self.write_split(split);
-            self.wait(WaitingOn::Observed, text, None, then);
+            self.patiently(SLOW, WaitingOn::Observed, text, then);
             return;
         }
         if split != SplitTo::Released {
@@ -102,19 +102,19 @@ impl Pass<'_> {
             }
         }
         if !self.write_previews(split.clone()) {
-            self.wait(
+            self.patiently(
+                SLOW,
                 WaitingOn::Observed,
                 "the preview to be taken from the candidate",
-                None,
                 "then settle and drain",
             );
             return;
         }
         if !self.restore_managed_fields() {
-            self.wait(
+            self.patiently(
+                SLOW,
                 WaitingOn::Observed,
                 "managedFields of the Services to be put back",
-                None,
                 "then it goes on",
             );
             return;
@@ -145,10 +145,10 @@ impl Pass<'_> {
             return;
         }
         if !self.release_services() {
-            self.wait(
+            self.patiently(
+                SLOW,
                 WaitingOn::Observed,
                 "the Services to be given back",
-                None,
                 "then the release has ended",
             );
             return;
