@@ -7,7 +7,7 @@ use crossfade_api::Weight;
 
 use crate::effect::{Effect, ServiceWrite, SplitTo, Target};
 use crate::memory::Original;
-use crate::observed::Service;
+use crate::observed::{Pod, Service};
 use crate::sides::in_service;
 use crate::step::{Pass, after};
 
@@ -93,7 +93,16 @@ impl<'a> Pass<'a> {
             hash: self.candidate_hash()?,
         };
         let on_candidate = self.services().any(|service| points(service, &all));
-        Some(if on_candidate { all } else { SplitTo::Both })
+        // Where all is moved at once there is no both: stable has it, unless the others show that the candidate does.
+        let before = (release.step.checked_sub(1))
+            .map_or(Weight::ZERO, |before| release.plan.weight_at(before));
+        let at_once =
+            before == Weight::ZERO && release.plan.weight_at(release.step) == Weight::FULL;
+        Some(match (on_candidate, at_once) {
+            (true, _) => all,
+            (false, true) => stable,
+            (false, false) => SplitTo::Both,
+        })
     }
 
     /// Writes the split where it is not written yet. Returns whether nothing was left to write.
@@ -358,6 +367,29 @@ impl<'a> Pass<'a> {
     /// Whether proxies are still told of a pod of the candidate.
     pub(crate) fn candidate_in_endpoints(&self) -> bool {
         self.services().any(|service| self.names_candidate(service))
+    }
+
+    /// The same of stable.
+    pub(crate) fn stable_in_endpoints(&self) -> bool {
+        self.stable_pods().any(|pod| {
+            self.services()
+                .any(|service| service.ready_endpoints.contains(&pod.uid))
+        })
+    }
+
+    /// What is waited for while pods of a side end: a Service that publishes pods that are not ready, or has a Local policy,
+    /// sends to them to the last. Those that have failed answer nobody, and may stay for ever.
+    pub(crate) fn sent_to_the_ending(
+        &self,
+        mut pods: impl Iterator<Item = &'a Pod>,
+    ) -> Option<String> {
+        let to_the_ending = |service: &Service| service.publish_not_ready || service.local_policy;
+        let service = self.services().find(|service| to_the_ending(service))?;
+        let pod = pods.find(|pod| !pod.finished)?;
+        Some(format!(
+            "pod {} to be gone: Service {} publishes pods that are not ready, or has a Local policy (if its node is lost: kubectl delete pod {} --force)",
+            pod.name, service.name, pod.name
+        ))
     }
 
     /// Whether endpoints of a Service name a pod of the candidate.

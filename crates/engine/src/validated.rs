@@ -327,7 +327,17 @@ fn built_in_steps() -> Vec<Step> {
 
 fn planned(steps: &[Step], problems: &mut Vec<String>) -> Vec<PlannedStep> {
     let mut planned = Vec::new();
+    let mut highest = Weight::ZERO;
     for (index, step) in steps.iter().enumerate() {
+        // Pods that a smaller share does not need would go while proxies still send them the larger one.
+        if let Some(weight) = step.weight {
+            if weight < highest {
+                problems.push(format!(
+                    "strategy.canary.steps[{index}].weight is {weight}, less than {highest} before it; weights only rise: leave the step out, or use pause and abort"
+                ));
+            }
+            highest = highest.max(weight);
+        }
         match (step.weight, &step.approval) {
             (Some(weight), None) => planned.push(PlannedStep::Weight {
                 weight,
@@ -364,6 +374,23 @@ mod tests {
             .iter()
             .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
             .collect()
+    }
+
+    #[test]
+    fn weights_only_rise() {
+        let plan = |steps: &str| {
+            validate(
+                &RolloutSpec::default(),
+                &annotated(&[("crossfade.dev/steps", steps)]),
+                &Policies::default(),
+            )
+        };
+        assert_eq!(plan("20%, 20%, 100%").problems, Vec::<String>::new());
+        let falls = plan("50%, approval, 20%").problems;
+        assert!(
+            falls.len() == 1 && falls[0].contains("steps[2].weight is 20%, less than 50%"),
+            "{falls:?}"
+        );
     }
 
     #[test]

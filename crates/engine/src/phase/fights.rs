@@ -50,18 +50,21 @@ impl Pass<'_> {
     pub(super) fn note_reset(&mut self, to: &SplitTo) {
         let now = self.now;
         let reset = self.written_back(to);
+        let floor = self.settle_floor();
+        let drain = (self.memory.release.as_ref()).map_or(0, |release| release.plan.drain);
+        let within = FIGHT.max(floor.saturating_add(drain).saturating_mul(RESETS as u64));
         let rollback = (self.memory.release.as_mut()).and_then(|release| release.rollback.as_mut());
         let (Some(who), Some(rollback)) = (reset, rollback.filter(|rollback| rollback.written))
         else {
             return;
         };
         rollback.written = false;
-        rollback.resets.retain(|at| now < after(*at, FIGHT));
+        rollback.resets.retain(|at| now < after(*at, within));
         rollback.resets.push(now);
         if rollback.resets.len() < RESETS || rollback.fought.is_some() {
             return;
         }
-        let text = in_words(&who, FIGHT);
+        let text = in_words(&who, within);
         rollback.fought = Some(text.clone());
         self.event(true, "ServiceWrittenBack", text);
     }

@@ -12,7 +12,7 @@ use crossfade_judge as judge;
 use crate::effect::Effect;
 use crate::identity::same_template;
 use crate::memory::{Cause, KEPT_ENTRIES, Release};
-use crate::observed::{Owner, ReplicaSet, Service, Workload};
+use crate::observed::{Owner, ReplicaSet, Workload};
 use crate::report::WaitingOn;
 use crate::safety::enough;
 use crate::sides::next_revision;
@@ -79,6 +79,57 @@ impl Pass<'_> {
         self.rolling_back(workload);
     }
 
+    /// Until something is parked stable can still take everything back: when no pod of the candidate is left, or somebody writes
+    /// its Services back again and again, it does.
+    fn gives_way_before_the_park(&mut self, workload: &Workload) -> bool {
+        let needed = enough(
+            Weight::FULL,
+            workload.replicas,
+            workload.replicas,
+            workload.max_unavailable,
+        );
+        let lost = self.candidate_ready() == 0 && self.stable_ready() >= needed.max(1);
+        if lost {
+            self.roll_back(
+                Cause::Interrupted,
+                "no pod of the candidate is ready any more and the hand-over has not taken anything from stable".to_owned(),
+            );
+        }
+        let full = self.split_for(Weight::FULL);
+        if lost || full.is_some_and(|full| !self.is_written(&full) && self.fought_over(&full)) {
+            self.rolling_back(workload);
+            return true;
+        }
+        false
+    }
+
+    /// Whether every Service sends to the candidate alone and stable has answered what it was sent.
+    fn all_to_the_candidate(&mut self) -> bool {
+        let Some(split) = self.split_for(Weight::FULL) else {
+            return true;
+        };
+        if !self.write_split(split.clone()) {
+            self.drain_stable_anew();
+            self.stage("every Service to point at the candidate", "it goes on");
+            return false;
+        }
+        self.note_written();
+        if let Settled::NotYet(why) = self.settled(&split) {
+            if self.stable_in_endpoints() {
+                self.drain_stable_anew();
+            }
+            self.stage(why, "it goes on");
+            return false;
+        }
+        self.drained_from_stable()
+    }
+
+    fn drain_stable_anew(&mut self) {
+        if let Some(release) = self.memory.release.as_mut() {
+            (release.stay_since, release.agreed_since) = (None, None);
+        }
+    }
+
     /// Says which stage is waited for, until when without worry, and what then.
     fn stage(&mut self, text: impl Into<String>, then: &str) {
         self.patiently("HandOverSlow", WaitingOn::HandOver, text, then);
@@ -127,21 +178,11 @@ impl Pass<'_> {
             }
             return;
         }
-        if !parked && let Some(split) = self.split_for(Weight::FULL) {
-            if !self.write_split(split.clone()) {
-                if let Some(release) = self.memory.release.as_mut() {
-                    (release.stay_since, release.agreed_since) = (None, None);
-                }
-                self.stage("every Service to point at the candidate", "it goes on");
-                return;
-            }
-            if let Settled::NotYet(why) = self.settled(&split) {
-                self.stage(why, "it goes on");
-                return;
-            }
-            if !self.drained_from_stable() {
-                return;
-            }
+        if !parked && self.gives_way_before_the_park(workload) {
+            return;
+        }
+        if !parked && !self.all_to_the_candidate() {
+            return;
         }
         let parallel = self.parallel().filter(|parallel| !parallel.deleting);
         if let Some(parallel) = parallel {
@@ -259,6 +300,11 @@ impl Pass<'_> {
             return;
         }
         let full: Vec<&&ReplicaSet> = parked.iter().filter(|set| set.replicas > 0).collect();
+        // One that appeared or was written back since the first was parked sends to pods of stable. With the Deployment unpaused
+        // none may be pinned (law 10).
+        if !full.is_empty() && workload.paused && !self.all_to_the_candidate() {
+            return;
+        }
         if !full.is_empty() {
             for set in full {
                 self.emit(Effect::ScaleReplicaSet {
@@ -283,13 +329,8 @@ impl Pass<'_> {
             );
             return;
         }
-        // Such Services send to pods that are ending.
-        let to_the_ending = |service: &Service| service.publish_not_ready || service.local_policy;
-        if self.services().any(to_the_ending) && self.stable_pods().next().is_some() {
-            self.stage(
-                "the old pods to be gone: a Service publishes pods that are not ready, or has a Local policy",
-                "it goes on",
-            );
+        if let Some(ending) = self.sent_to_the_ending(self.stable_pods()) {
+            self.stage(ending, "it goes on");
             return;
         }
         if !parked.is_empty() {

@@ -102,6 +102,9 @@ impl Pass<'_> {
             }
         }
         if !self.write_previews(split.clone()) {
+            if split != SplitTo::Released {
+                self.drain_anew();
+            }
             self.patiently(
                 SLOW,
                 WaitingOn::Observed,
@@ -126,7 +129,9 @@ impl Pass<'_> {
         }
         self.note_served();
         // Without a Service pods take work by themselves until they are told to end.
-        let in_front = self.services().next().is_some() || shown;
+        // One that was deleted meanwhile had sent requests too.
+        let in_front =
+            self.services().next().is_some() || shown || !self.memory.originals.is_empty();
         let served = |release: &Release| release.weighted && in_front;
         if self.memory.release.as_ref().is_some_and(served) && !self.drained(&split) {
             return;
@@ -141,6 +146,15 @@ impl Pass<'_> {
                 "writes that may still land late; then it is looked again",
                 Some(until),
                 "then the release has ended",
+            );
+            return;
+        }
+        if let Some(ending) = self.sent_to_the_ending(self.candidate_pods()) {
+            self.patiently(
+                SLOW,
+                WaitingOn::PodsGone,
+                ending,
+                "then the Services are given back",
             );
             return;
         }
@@ -190,6 +204,16 @@ impl Pass<'_> {
         let settled = match self.settled(split) {
             Settled::NotYet(_) if began && !self.candidate_in_endpoints() => Settled::Yes,
             settled => settled,
+        };
+        let preview = self
+            .previews()
+            .find(|service| self.names_candidate(service));
+        let settled = match (settled, preview) {
+            (Settled::Yes, Some(preview)) => Settled::NotYet(format!(
+                "endpoints of the preview {} still hold pods of the candidate",
+                preview.name
+            )),
+            (settled, _) => settled,
         };
         if let Settled::NotYet(mut why) = settled {
             self.drain_anew();

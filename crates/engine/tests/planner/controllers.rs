@@ -35,7 +35,7 @@ impl World {
             if awake.rest {
                 self.collect();
             }
-            if awake.deployments {
+            if awake.deployments && !self.deployments_rest {
                 // A parallel Deployment first: it is as quick to adopt as the workload.
                 for index in 0..self.parallels.len() {
                     let parallel = self.parallels[index].clone();
@@ -326,7 +326,10 @@ impl World {
     fn sync_set(&mut self, index: usize) {
         let set = self.sets[index].clone();
         let mut mine: Vec<usize> = (0..self.pods.len())
-            .filter(|pod| self.pods[*pod].set == set.uid && self.pods[*pod].gone_at.is_none())
+            .filter(|pod| {
+                let pod = &self.pods[*pod];
+                pod.set == set.uid && pod.gone_at.is_none() && !pod.finished
+            })
             .collect();
         let wanted = set.replicas as usize;
         let mut failure = None;
@@ -358,7 +361,7 @@ impl World {
         let mine: Vec<&PodState> = self
             .pods
             .iter()
-            .filter(|pod| pod.set == set.uid && pod.gone_at.is_none())
+            .filter(|pod| pod.set == set.uid && pod.gone_at.is_none() && !pod.finished)
             .collect();
         let counts = (
             u32::try_from(mine.len()).unwrap_or(0),
@@ -403,6 +406,7 @@ impl World {
             ready: false,
             ready_since: 0,
             gone_at: None,
+            finished: false,
             restarts: 0,
             trouble,
             last_served: None,

@@ -10,6 +10,7 @@
 )]
 
 mod controllers;
+mod disturb;
 mod laws;
 mod objects;
 mod random;

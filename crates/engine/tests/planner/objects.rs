@@ -79,6 +79,8 @@ pub struct PodState {
     pub ready: bool,
     pub ready_since: Millis,
     pub gone_at: Option<Millis>,
+    /// Failed: evicted, or its node was shut down. No ReplicaSet counts or ends it.
+    pub finished: bool,
     pub restarts: u32,
     pub trouble: Option<PodTrouble>,
     /// When an endpoint last named it as ready.

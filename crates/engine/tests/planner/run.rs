@@ -371,7 +371,7 @@ impl Run {
         self.world
             .pods
             .iter()
-            .filter(|pod| pod.set == set && pod.gone_at.is_none())
+            .filter(|pod| pod.set == set && pod.gone_at.is_none() && !pod.finished)
             .cloned()
             .collect()
     }
@@ -386,7 +386,7 @@ impl Run {
         self.world
             .pods
             .iter()
-            .filter(|pod| pod.set == set && pod.gone_at.is_none())
+            .filter(|pod| pod.set == set && pod.gone_at.is_none() && !pod.finished)
             .cloned()
             .collect()
     }

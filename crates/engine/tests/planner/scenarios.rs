@@ -141,6 +141,7 @@ scenarios! {
     blue_green_preview_approval
     blue_green_promote_before_flip
     blue_green_push_new
+    blue_green_short_then_reset
     bypass_followed_unseen
     bypass_in_handingover
     bypass_in_step
@@ -150,6 +151,7 @@ scenarios! {
     candidate_deleted_in_step
     candidate_deleted_in_warm
     candidate_deleted_then_abort
+    candidate_lost_before_the_park
     crash_loop
     crash_while_serving
     deleted
@@ -177,10 +179,12 @@ scenarios! {
     no_service
     no_service_abort
     node_drained_in_step
+    old_pod_evicted
     parallel_deleted_by_somebody
     parallel_deleted_forever
     pause_resume
     pause_while_scaling
+    preview_rewritten_in_rollback
     promote
     promote_full_in_preparing
     promote_full_without_data
@@ -192,8 +196,8 @@ scenarios! {
     push_new_in_rolledback
     push_new_in_rollingback
     push_new_in_step
-    push_new_pods_unseen
     push_new_in_warm
+    push_new_pods_unseen
     push_stable_in_handingover
     push_stable_in_preparing
     push_stable_in_rolledback
@@ -219,22 +223,27 @@ scenarios! {
     rejected_is_held
     retry
     retry_older_rejected
+    rollback_behind_a_local_policy
     scale_in_steps
     scale_to_zero
     scale_to_zero_handover
     scale_to_zero_warm
+    service_appears_after_the_park
     service_appears_at_the_hand_over
     service_appears_in_step
     service_appears_paused_then_push
     service_appears_scaling
+    service_deleted_in_rollback
     service_rewritten_by_git
     service_shared_appears
+    service_written_back_at_the_hand_over
     service_written_back_forever
+    service_written_back_in_each_stay
     service_written_back_in_rollback
-    side_gives_way_is_no_reset
     short_once_in_warm
     short_three_times
     shrink_in_handover
+    side_gives_way_is_no_reset
     stable_gone_for_good
     stable_gone_rolled_back
     stable_gone_step

@@ -4,6 +4,7 @@ use crossfade_api::{Action, ControlSpec, Phase, RolloutSpec};
 use crossfade_engine::validated::{Policies, validate};
 use serde_json::json;
 
+use crate::disturb;
 use crate::objects::Own;
 use crate::run::{Fault, Run};
 use crate::world::{Manner, Millis, World, template};
@@ -70,12 +71,12 @@ pub fn run(text: &str, crash: Option<(usize, Fault)>) -> Run {
     run
 }
 
-fn parse<T: std::str::FromStr>(text: &str) -> T {
+pub fn parse<T: std::str::FromStr>(text: &str) -> T {
     text.parse()
         .unwrap_or_else(|_| panic!("\"{text}\" is not a number"))
 }
 
-fn length(text: &str) -> Millis {
+pub fn length(text: &str) -> Millis {
     let length: crossfade_api::Duration = text
         .parse()
         .unwrap_or_else(|error| panic!("{text}: {error}"));
@@ -148,83 +149,6 @@ fn command(run: &mut Run, line: &str, words: &[&str], strict: bool) {
                 .manners
                 .insert((*image).to_owned(), Manner { ..known });
         }
-        ["pod-fails", side, count] => pods_fail(run, side, parse(count)),
-        ["pod-crashes", "candidate"] => {
-            let pods = run.candidate_pods();
-            let uid = pods.first().expect("a candidate pod").uid.clone();
-            let pod = run
-                .world
-                .pods
-                .iter_mut()
-                .find(|pod| pod.uid == uid)
-                .expect("it is there");
-            pod.ready = false;
-            pod.ready_at = None;
-            pod.restarts = 1;
-            pod.trouble = Some(crossfade_engine::observed::PodTrouble {
-                container: "app".to_owned(),
-                reason: "CrashLoopBackOff".to_owned(),
-                message: "exit code 1".to_owned(),
-            });
-        }
-        ["pods-unseen"] => run.world.pods_unseen = true,
-        ["metrics", "off"] => run.world.metrics = false,
-        ["metrics", "on"] => run.world.metrics = true,
-        ["rate", number] => run.world.rate = parse(number),
-        ["quota", "none"] => run.world.quota = None,
-        ["quota", number] => run.world.quota = Some(parse(number)),
-        ["fence", time] => run.world.fence = Some(run.world.now + length(time)),
-        ["service-appears", name] => run.world.add_service(name),
-        ["service-appears", name, "foreign"] => {
-            run.world.add_service(name);
-            let service = run.world.services.last_mut().expect("the one just made");
-            service.refusal = Some("it also selects pods of others (db-0)".to_owned());
-        }
-        ["service-goes", name] => run.world.services.retain(|service| service.name != *name),
-        // `replace` drops our mark as well; a forced server-side apply the selector only.
-        ["service-rewritten" | "service-reset", name] => {
-            let rv = run.world.rv();
-            let service = run
-                .world
-                .services
-                .iter_mut()
-                .find(|service| service.name == *name)
-                .expect("a Service of that name");
-            (service.hash, service.rv) = (None, rv);
-            if words[0] == "service-rewritten" {
-                service.held = None;
-            }
-            service.fields = json!([{"manager": "argocd", "operation": "Apply", "fieldsV1": {"f:spec": {"f:selector": {}}}}]);
-        }
-        ["service-pinned-by-hand", name] => {
-            let rv = run.world.rv();
-            let service = run
-                .world
-                .services
-                .iter_mut()
-                .find(|service| service.name == *name)
-                .expect("a Service of that name");
-            (service.hash, service.rv) = (Some("abc".to_owned()), rv);
-        }
-        // Between the two writes of another workload's release.
-        ["service-held-by-another", name] => {
-            let mut services = run.world.services.iter_mut();
-            let service = services
-                .find(|service| service.name == *name)
-                .expect("a Service of that name");
-            service.held = Some(crate::objects::ANOTHER_WORKLOAD.to_owned());
-            let list = service.fields.as_array_mut().expect("a list");
-            list.push(json!({"manager": crate::world::OURSELVES}));
-        }
-        ["service-foreign", name] => {
-            let service = run
-                .world
-                .services
-                .iter_mut()
-                .find(|service| service.name == *name)
-                .expect("a Service of that name");
-            service.refusal = Some("it also selects pods of others (db-0)".to_owned());
-        }
         // The plan of somebody who mends, or breaks, it in between.
         ["respec", ..] => {
             let spec: RolloutSpec = serde_json::from_str(line.trim_start_matches("respec"))
@@ -292,34 +216,6 @@ fn command(run: &mut Run, line: &str, words: &[&str], strict: bool) {
             return;
         }
         ["history-limit", number] => run.world.edit(|web| web.history_limit = parse(number)),
-        ["refuse-sets"] => run.world.refuses_sets = true,
-        ["delete-stable"] => {
-            run.lawless = true;
-            let release = run.memory.release.clone().unwrap_or_default();
-            for pod in run.stable_pods() {
-                run.excuse(&pod.uid);
-            }
-            run.world
-                .sets
-                .retain(|known| known.uid != release.stable.uid);
-            run.world
-                .doomed
-                .push((run.world.now + 1000, release.stable.uid));
-        }
-        ["delete-candidate"] => {
-            let set = run
-                .memory
-                .release
-                .as_ref()
-                .and_then(|release| release.set.clone())
-                .unwrap_or_default()
-                .uid;
-            for pod in run.candidate_pods() {
-                run.excuse(&pod.uid);
-            }
-            run.world.sets.retain(|known| known.uid != set);
-            run.world.doomed.push((run.world.now + 1000, set));
-        }
         ["ghost-parallel", image] => {
             let web = run.world.web().clone();
             let (uid, rv) = (run.world.id("par"), run.world.rv());
@@ -353,7 +249,7 @@ fn command(run: &mut Run, line: &str, words: &[&str], strict: bool) {
                 .clone();
             run.world.delete_parallel(&uid);
         }
-        _ => panic!("unknown command: {line}"),
+        _ => assert!(disturb::happens(run, words), "unknown command: {line}"),
     }
     run.settle();
 }
@@ -403,21 +299,6 @@ fn control(run: &mut Run, words: &[&str]) {
     }
     run.world.generation += 1;
     run.world.control = Some(control);
-}
-
-fn pods_fail(run: &mut Run, side: &str, count: usize) {
-    let pods = if side == "candidate" {
-        run.candidate_pods()
-    } else {
-        run.stable_pods()
-    };
-    for pod in pods.into_iter().take(count) {
-        run.excuse(&pod.uid);
-        let gone = run.world.now + run.world.grace;
-        if let Some(known) = run.world.pods.iter_mut().find(|known| known.uid == pod.uid) {
-            known.gone_at = Some(gone);
-        }
-    }
 }
 
 fn at(run: &Run, phase: &str, state: Option<&str>) -> bool {
@@ -498,7 +379,7 @@ fn expect(run: &Run, line: &str, words: &[&str]) {
                 .world
                 .pods
                 .iter()
-                .filter(|pod| pod.gone_at.is_none())
+                .filter(|pod| pod.gone_at.is_none() && !pod.finished)
                 .all(|pod| pod.image == *image)
         }
         // Whatever else runs.
@@ -566,7 +447,7 @@ fn expect(run: &Run, line: &str, words: &[&str]) {
             run.world
                 .pods
                 .iter()
-                .filter(|pod| pod.gone_at.is_none())
+                .filter(|pod| pod.gone_at.is_none() && !pod.finished)
                 .count()
                 == parse::<usize>(number)
         }

@@ -11,6 +11,7 @@ impl World {
     /// What the API server does with one effect.
     pub fn apply(&mut self, effect: &Effect, cut_short: bool) -> Answer {
         match effect {
+            Effect::Split { .. } if self.refuses_services => Answer::Refused,
             Effect::Split { services, to } => {
                 let mut answer = Answer::Done;
                 for write in services {

@@ -194,7 +194,7 @@ fn pod(pod: &PodState) -> Pod {
         ready: pod.ready,
         ready_since: pod.ready.then(|| timestamp(pod.ready_since)),
         deleting: pod.gone_at.is_some(),
-        finished: false,
+        finished: pod.finished,
         ip: Some("10.0.0.1".to_owned()),
         restarts: pod.restarts,
         trouble: pod.trouble.clone(),

@@ -39,6 +39,10 @@ pub struct World {
     pub quota: Option<usize>,
     /// No ReplicaSet can be created: a policy, a quota of objects.
     pub refuses_sets: bool,
+    /// The Deployment controller is away.
+    pub deployments_rest: bool,
+    /// No Service can be written.
+    pub refuses_services: bool,
     pub metrics: bool,
     pub rate: u64,
     pub ticks: Vec<Tick>,
@@ -129,6 +133,8 @@ impl World {
             pods_unseen: false,
             quota: None,
             refuses_sets: false,
+            deployments_rest: false,
+            refuses_services: false,
             metrics: true,
             rate: 1200,
             ticks: Vec::new(),
