@@ -7,8 +7,8 @@ use jiff::Timestamp;
 
 use crate::effect::{Effect, NewParallel};
 use crate::identity::same_template;
-use crate::memory::Cause;
-use crate::observed::{Owner, Workload};
+use crate::memory::{Cause, Release};
+use crate::observed::{Owner, ReplicaSet, Workload};
 use crate::report::WaitingOn;
 use crate::step::{Pass, Relation, after};
 use crate::traffic::target;
@@ -27,6 +27,27 @@ impl Pass<'_> {
                 release.progress_since = Some(now);
             }
             self.progressing(workload);
+        }
+    }
+
+    fn keep(&mut self, release: &Release, stable: &ReplicaSet) {
+        self.emit(Effect::KeepTemplate {
+            name: format!("{}-stable", release.parallel),
+            candidate: release.candidate.clone(),
+            hash: stable.hash.clone(),
+            template: stable.template.clone(),
+        });
+    }
+
+    /// A copy of stable's template that somebody deleted is made again while there is something to copy: without it a ReplicaSet
+    /// that is deleted too could not come back.
+    pub(super) fn keep_again(&mut self) {
+        let Some(release) = self.memory.release.clone() else {
+            return;
+        };
+        let kept = (self.seen.kept.iter()).any(|kept| kept.candidate == release.candidate);
+        if let Some(stable) = self.stable_set().filter(|set| !kept && !set.deleting) {
+            self.keep(&release, stable);
         }
     }
 
@@ -54,12 +75,7 @@ impl Pass<'_> {
                 self.rolling_back(workload);
                 return false;
             };
-            self.emit(Effect::KeepTemplate {
-                name: format!("{}-stable", release.parallel),
-                candidate: release.candidate.clone(),
-                hash: stable.hash.clone(),
-                template: stable.template.clone(),
-            });
+            self.keep(&release, stable);
             if release.held {
                 self.wait(
                     WaitingOn::Observed,

@@ -24,6 +24,7 @@ impl Pass<'_> {
         self.replace_candidate_set();
         self.remember_candidate_set();
         self.remember_originals();
+        self.keep_again();
         self.note_served();
         self.fold_ticks();
         // Who promotes in full has taken the verdict upon himself; broken pods still end it.

@@ -109,6 +109,10 @@ pub fn happens(run: &mut Run, words: &[&str]) -> bool {
         ["readiness", side, count, "on"] => readiness(run, side, parse(count), true),
         ["deployment-controller-stops"] => run.world.deployments_rest = true,
         ["deployment-controller-runs"] => run.world.deployments_rest = false,
+        ["kept-template-deleted"] => {
+            run.world.kept.clear();
+            run.world.moves += 1;
+        }
         ["refuse-services"] => run.world.refuses_services = true,
         ["allow-services"] => run.world.refuses_services = false,
         ["endpoints-lag", time] => run.world.lag = length(time),

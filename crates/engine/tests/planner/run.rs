@@ -55,6 +55,8 @@ pub struct Run {
     pub log: String,
     pub crash: Option<(usize, Fault)>,
     pub effects: usize,
+    /// What the log says of the last pass that was refused something.
+    pub last_refused: String,
     pub passes: usize,
     pub wake: Option<Millis>,
     pub awake: Awake,
@@ -85,6 +87,7 @@ impl Run {
             log: String::new(),
             crash: None,
             effects: 0,
+            last_refused: String::new(),
             passes: 0,
             wake: None,
             awake: Awake::ALL,
@@ -164,6 +167,7 @@ impl Run {
             seen.pods.retain(|pod| !of_candidate(&pod.uid));
             seen.from_watches = true;
         }
+        let start = self.log.len();
         let decision = step(
             &self.validated,
             &seen,
@@ -220,6 +224,16 @@ impl Run {
         }
         self.store(decision.memory);
         if back_off {
+            // Tried again and refused again: said once.
+            let said = self.log.get(start..).unwrap_or_default();
+            let said = said
+                .split_once('\n')
+                .map_or("", |(_, rest)| rest)
+                .to_owned();
+            if said == self.last_refused {
+                self.log.truncate(start);
+            }
+            self.last_refused = said;
             let later = self.world.now + BACK_OFF;
             self.wake = Some(self.wake.map_or(later, |wake| wake.min(later)));
             return self.memory != before;

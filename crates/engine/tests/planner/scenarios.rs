@@ -142,6 +142,7 @@ scenarios! {
     blue_green_promote_before_flip
     blue_green_push_new
     blue_green_short_then_reset
+    both_sides_short
     bypass_followed_unseen
     bypass_in_handingover
     bypass_in_step
@@ -161,8 +162,10 @@ scenarios! {
     git_revert_to_unserved
     gives_way_quota
     grow_in_handover
+    hand_over_slow
     headless_steps
     invalid_at_rest
+    kept_template_deleted
     late_candidate
     local_policy_steps
     memory_lost_after_transfer
@@ -173,6 +176,7 @@ scenarios! {
     memory_lost_while_parking
     memory_lost_with_stable_remade
     memory_lost_with_stable_remade_rolled_back
+    never_in_force
     no_data_rollback
     no_data_stay
     no_metrics_judged
@@ -180,10 +184,12 @@ scenarios! {
     no_service_abort
     node_drained_in_step
     old_pod_evicted
+    opted_out_while_gated
     parallel_deleted_by_somebody
     parallel_deleted_forever
     pause_resume
     pause_while_scaling
+    preparing_refused
     preview_rewritten_in_rollback
     promote
     promote_full_in_preparing
@@ -208,6 +214,7 @@ scenarios! {
     quota
     raw_template
     readiness_flaps
+    recreate_in_step
     recreated
     recreated_without_memory
     refused_foreign_service
@@ -234,6 +241,7 @@ scenarios! {
     service_appears_paused_then_push
     service_appears_scaling
     service_deleted_in_rollback
+    service_fight_is_held
     service_rewritten_by_git
     service_shared_appears
     service_written_back_at_the_hand_over
@@ -258,6 +266,7 @@ scenarios! {
     undo_nothing
     undo_preparing
     undo_rolled_back
+    undo_rolling_back
     undo_step
     undo_then_pushed
     undo_to_revision
@@ -267,8 +276,10 @@ scenarios! {
     unpaused_by_somebody
     unpaused_in_handover
     unpaused_in_warm
+    weight_refused
     zero_and_back_without_history
     zero_and_reverted
     zero_in_warm_then_back
     zero_then_back
+    zero_too_long
 }

@@ -178,6 +178,7 @@ fn command(run: &mut Run, line: &str, words: &[&str], strict: bool) {
             web.paused_by_manifest = Some("argocd".to_owned());
         }),
         ["recreate-strategy"] => run.world.edit(|web| web.rolling_update = false),
+        ["rolling-update-strategy"] => run.world.edit(|web| web.rolling_update = true),
         ["no-port", image] => {
             let mut bare = template(image);
             bare["metadata"]["annotations"] = serde_json::Value::Null;

@@ -6,6 +6,7 @@ pub mod beside;
 pub mod blue_green;
 pub mod commands;
 pub mod disturbed;
+pub mod gone;
 pub mod others;
 pub mod phases;
 pub mod random;
@@ -118,6 +119,7 @@ pub fn all() -> Vec<Scenario> {
     all.extend(blue_green::SCENARIOS);
     all.extend(phases::SCENARIOS);
     all.extend(beside::SCENARIOS);
+    all.extend(gone::SCENARIOS);
     all
 }
 
