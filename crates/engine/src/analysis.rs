@@ -1,7 +1,7 @@
 //! The verdict: measurements folded through the judge, the health of the pods, and what both mean
 //! for going on. Formulas live in the judge; when to look again lives in the phases.
 
-use crossfade_api::{SignalStatus, VerdictStatus};
+use crossfade_api::{SignalStatus, VerdictStatus, Weight};
 use crossfade_judge::{self as judge, Comparison, Outcome, Parameters, Settings};
 
 use crate::memory::Release;
@@ -39,17 +39,7 @@ pub(crate) enum Finding {
 impl Pass<'_> {
     /// Folds the ticks not folded yet into the judge's state.
     pub(crate) fn fold_ticks(&mut self) {
-        let no_steps = self.memory.release.as_ref().is_some_and(|release| {
-            // Where all traffic moves at once, whoever asks the candidate before is trying it.
-            release.plan.blue_green.is_some() || release.plan.steps.is_empty()
-        });
-        let comparison = if self.flipped() {
-            Comparison::Ceiling
-        } else if no_steps {
-            Comparison::History
-        } else {
-            Comparison::Concurrent
-        };
+        let comparison = self.comparison();
         let ours = self.seen.feed.as_ref().map(|feed| feed.candidate.as_str());
         let Some(release) = self.memory.release.as_mut() else {
             return;
@@ -61,6 +51,22 @@ impl Pass<'_> {
         for tick in &self.seen.ticks {
             let state = release.judge.take().unwrap_or_default();
             release.judge = Some(judge::fold(state, &parameters, tick, comparison));
+        }
+    }
+
+    /// What the candidate's answers are held against now.
+    fn comparison(&self) -> Comparison {
+        let no_steps = self.memory.release.as_ref().is_some_and(|release| {
+            release.plan.blue_green.is_some() || release.plan.steps.is_empty()
+        });
+        if self.flipped() {
+            Comparison::Ceiling
+        } else if no_steps && self.services().next().is_some() {
+            // Where all traffic moves at once, whoever asks the candidate before is trying it.
+            Comparison::History
+        } else {
+            // Without a Service in front pods of both sides take work as they are.
+            Comparison::Concurrent
         }
     }
 
@@ -123,6 +129,14 @@ impl Pass<'_> {
         }
         match verdict {
             Some(verdict) if verdict.outcome == Outcome::Hold => Finding::Hold(verdict.reason),
+            // Stable serves beside it and says nothing: there is no verdict (law 5).
+            Some(verdict)
+                if verdict.outcome == Outcome::NoData
+                    && self.comparison() == Comparison::Concurrent
+                    && release.plan.weight_at(release.step) > Weight::ZERO =>
+            {
+                Finding::NoData(verdict.reason)
+            }
             _ => Finding::Fine,
         }
     }
@@ -159,8 +173,10 @@ impl Pass<'_> {
                 return Some(format!("pod {} {since} metrics: {error}", pod.name));
             }
         }
+        // At 0 % nobody asks it anything.
+        let asked = release.plan.weight_at(release.step) > Weight::ZERO;
         let seen = Self::candidate_requests(release).saturating_sub(release.requests_before);
-        let wanted = u64::from(analysis.min_requests);
+        let wanted = u64::from(analysis.min_requests) * u64::from(asked);
         (seen < wanted).then(|| format!("the candidate answered {seen} of the {wanted} requests this step needs (analysis.minRequests)"))
     }
 

@@ -117,6 +117,11 @@ impl Pass<'_> {
                 let force = control.force.unwrap_or(false);
                 if let Some(rollback) = release.rollback.as_mut() {
                     rollback.force |= force;
+                    // It would start again by itself.
+                    if rollback.cause == Cause::Interrupted {
+                        rollback.cause = Cause::Aborted;
+                        rollback.reason = format!("{}; aborted by {who}{why}", rollback.reason);
+                    }
                 }
                 ("done", "the candidate is being taken away already".to_owned())
             }
@@ -163,6 +168,15 @@ impl Pass<'_> {
             Action::Resume if under_way => {
                 if release.paused.take().is_some() {
                     release.reminded = 0;
+                    // Their time did not run meanwhile.
+                    (release.no_data_since, release.hold_since) = (None, None);
+                    let approval = matches!(
+                        release.plan.steps.get(release.step as usize),
+                        Some(PlannedStep::Approval { .. })
+                    );
+                    if approval && release.stay_since.is_some() {
+                        release.stay_since = Some(self.now);
+                    }
                     ("done", "it goes on".to_owned())
                 } else {
                     ("refused", "it is not paused".to_owned())

@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::observed::Workload;
 use crate::validated::Plan;
 
 /// How many ended releases and rejected templates are kept.
@@ -145,6 +146,7 @@ impl Memory {
             &mut release.agreed_since,
             &mut release.stay_since,
             &mut release.no_data_since,
+            &mut release.hold_since,
             &mut release.lost_since,
             &mut release.empty_since,
         ] {
@@ -222,6 +224,8 @@ pub struct Release {
     pub requests_before: u64,
     /// N for which the candidate was last complete, for law 1.
     pub complete_for: u32,
+    /// maxUnavailable of that N: a share of a larger one would be more than it had to spare.
+    pub complete_unavailable: u32,
     /// How often a side fell short.
     pub shortfalls: u32,
     /// The step whose weight was seen to be written.
@@ -238,6 +242,12 @@ pub struct Release {
     /// Since when there is no data.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub no_data_since: Option<Timestamp>,
+    /// Since when the verdict is unclear.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hold_since: Option<Timestamp>,
+    /// It went on over a verdict that was unclear: how.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unclear: Option<String>,
     /// `promote --full`: who and why.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub full: Option<String>,
@@ -253,6 +263,17 @@ pub struct Release {
     /// Judged pods that were lost since.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub replaced_pods: Vec<String>,
+}
+
+impl Release {
+    /// Pods that the N for which it was last complete may lack: N may have been raised since, and maxUnavailable with it.
+    pub(crate) fn may_lack(&self, workload: &Workload) -> u32 {
+        if self.complete_for == 0 || self.complete_for >= workload.replicas {
+            workload.max_unavailable
+        } else {
+            workload.max_unavailable.min(self.complete_unavailable)
+        }
+    }
 }
 
 /// The ReplicaSet of a side, remembered from when it was first seen.

@@ -67,6 +67,7 @@ async fn forward(crossfade: &Crossfade) -> anyhow::Result<()> {
         format!("{} {}", text(&status, "/status/message"), shown.code),
     );
     outputs::formats(crossfade).await?;
+    outputs::views(crossfade).await?;
     let list = crossfade.cli(&["list"]).await?;
     context.check(
         "list has the workload",
@@ -80,11 +81,22 @@ async fn forward(crossfade: &Crossfade) -> anyhow::Result<()> {
         explained.words(),
     );
 
-    let approved = crossfade
-        .cli(&["promote", WEB, "--reason", "looks good"])
+    // As docs/commands.md writes it, without the command line.
+    let patch = r#"{"spec": {"control": {"id": "approve-42", "action": "promote", "candidate": null, "step": null, "full": null, "force": null, "revision": null, "reason": "looks good", "author": null}}}"#;
+    let name = format!("rollout.crossfade.dev/{WEB}");
+    context
+        .user
+        .must(&["patch", &name, "--type", "merge", "-p", patch])
         .await?;
-    expect(crossfade, "promote gives the approval", &approved, 0);
     let warm = crossfade.until_step(2, "Observing", SOON).await?;
+    context.check(
+        "kubectl patch gives the approval",
+        text(&warm, "/status/control/id") == "approve-42"
+            && text(&warm, "/status/control/outcome") == "done",
+        warm.pointer("/status/control")
+            .map(Value::to_string)
+            .unwrap_or_default(),
+    );
     let by = text(&warm, "/status/control/by");
     context.check(
         "who approved is recorded",

@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::fixture::lane::Lane;
+use crate::fixture::lane::{Lane, REPLICAS};
 use crate::fixture::point::{Point, quick};
 use crate::fixture::{Crossfade, Plan, SOON};
 use crate::harness::api::{condition, text};
+use crate::harness::app::image;
 use crate::harness::context::Context;
 use crate::harness::runner::Scenario;
 
@@ -249,7 +250,37 @@ async fn deployment(lane: &mut Lane<'_>) -> anyhow::Result<()> {
     lane.gone("v1")?;
     lane.check_rest("made again after it was deleted", "v2")
         .await?;
-    lane.finish().await
+    lane.finish().await?;
+    opted_out(lane).await
+}
+
+/// At rest the opt-in is one annotation to take away: pushes are native then, and one to bring back.
+async fn opted_out(lane: &mut Lane<'_>) -> anyhow::Result<()> {
+    let context = &lane.crossfade.context;
+    let deployment = format!("deployment/{}", lane.name);
+    let out = ["annotate", &deployment, "crossfade.dev/strategy-"];
+    context.user.must(&out).await?;
+    context
+        .user
+        .set_image(&lane.name, &image("v3"))
+        .await?
+        .must("pushing natively")?;
+    context.until_available(&lane.name, REPLICAS).await?;
+    let pods = lane.pods("v3").await?;
+    let web = context.get("deployments", &lane.name).await?;
+    lane.check(
+        "opted out at rest, a push is native",
+        pods.len() == REPLICAS as usize
+            && web.pointer("/spec/paused").is_none()
+            && lane.parallel().await?.is_none(),
+        format!("{} pods of v3", pods.len()),
+    );
+    let again = ["annotate", &deployment, "crossfade.dev/strategy=canary"];
+    context.user.must(&again).await?;
+    lane.crossfade.until_gated(&lane.name).await?;
+    lane.crossfade.release_of(&lane.name, "v4").await?;
+    lane.until_promoted("v4").await?;
+    lane.until_rest().await
 }
 
 /// The preview is the user's: he may delete it while it shows the candidate. The next release asks for it.

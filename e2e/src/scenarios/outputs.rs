@@ -5,6 +5,7 @@ use std::process::Stdio;
 
 use anyhow::Context as _;
 use serde_json::Value;
+use tokio::io::AsyncReadExt as _;
 use tokio::process::Command;
 
 use crate::fixture::cli::binary;
@@ -88,6 +89,83 @@ pub(super) async fn formats(crossfade: &Crossfade) -> anyhow::Result<()> {
         list.words(),
     );
     Ok(())
+}
+
+/// The same as kubectl's plugin, and the view that goes on.
+pub(super) async fn views(crossfade: &Crossfade) -> anyhow::Result<()> {
+    let context = &crossfade.context;
+    let folder = context.folder().join("plugin");
+    std::fs::create_dir_all(&folder)
+        .with_context(|| format!("cannot make {}", folder.display()))?;
+    let called = folder.join("kubectl-crossfade");
+    if !called.exists() {
+        std::os::unix::fs::symlink(binary(context), &called)
+            .with_context(|| format!("cannot make {}", called.display()))?;
+    }
+    let path = std::env::var("PATH").unwrap_or_default();
+    let mut kubectl = Command::new("kubectl");
+    kubectl
+        .args([
+            "crossfade",
+            "--namespace",
+            &context.namespace,
+            "status",
+            WEB,
+        ])
+        .env("PATH", format!("{}:{path}", folder.display()));
+    let shown = output(kubectl, context).await?;
+    context.check(
+        "kubectl crossfade status",
+        shown.contains(WEB) && shown.contains("Progressing"),
+        shown,
+    );
+    let mut watching = Command::new(binary(context));
+    watching.args(["--namespace", &context.namespace, "status", WEB, "-w"]);
+    let seen = first_lines(watching, context, "AwaitingApproval").await?;
+    context.check(
+        "status -w shows what there is and goes on",
+        seen.contains("AwaitingApproval"),
+        seen,
+    );
+    Ok(())
+}
+
+/// What a program that does not end has said when a word of it has come.
+async fn first_lines(
+    mut command: Command,
+    context: &Context,
+    word: &str,
+) -> anyhow::Result<String> {
+    let mut child = command
+        .env("KUBECONFIG", &context.user.kubeconfig)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .kill_on_drop(true)
+        .spawn()
+        .context("cannot start it")?;
+    let mut out = child
+        .stdout
+        .take()
+        .context("its output is not ours to read")?;
+    let mut said = String::new();
+    let mut buffer = vec![0; 4096];
+    let read = async {
+        while !said.contains(word) {
+            let count = out.read(&mut buffer).await?;
+            anyhow::ensure!(count > 0, "it ended: {said}");
+            said.push_str(&String::from_utf8_lossy(
+                buffer.get(..count).unwrap_or_default(),
+            ));
+        }
+        anyhow::Ok(())
+    };
+    let reached = tokio::time::timeout(crate::fixture::SOON, read).await;
+    let goes_on = child.try_wait()?.is_none();
+    child.kill().await?;
+    reached.with_context(|| format!("it never says {word}"))??;
+    anyhow::ensure!(goes_on, "it ended by itself: {said}");
+    Ok(said)
 }
 
 /// Scripts that the shell takes and that propose what there is; and what kubectl asks for.

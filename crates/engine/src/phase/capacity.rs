@@ -31,6 +31,10 @@ impl Pass<'_> {
         } else {
             release.plan.weight_at(release.step)
         };
+        // Nothing is asked of it yet.
+        if share == Weight::ZERO {
+            return false;
+        }
         let needed = needed(workload, release, share, release.complete_for);
         if ready >= needed || !(settled || flipped) {
             return false;
@@ -186,6 +190,7 @@ impl Pass<'_> {
         if ready >= needed && size > 0 {
             if let Some(release) = self.memory.release.as_mut() {
                 release.complete_for = workload.replicas;
+                release.complete_unavailable = workload.max_unavailable;
             }
             return true;
         }
@@ -320,15 +325,20 @@ fn needed(workload: &Workload, release: &Release, weight: Weight, complete_for: 
         0 => workload.replicas,
         complete_for => workload.replicas.min(complete_for),
     };
+    let max_unavailable = if complete_for == 0 {
+        workload.max_unavailable
+    } else {
+        release.may_lack(workload)
+    };
     if weight == Weight::FULL {
-        return enough(weight, replicas, 0, workload.max_unavailable);
+        return enough(weight, replicas, 0, max_unavailable);
     }
     let size = if release.plan.blue_green.is_some() {
         replicas
     } else {
         candidate_size(weight, replicas, release.plan.min_replicas)
     };
-    let spare = u64::from(workload.max_unavailable) * u64::from(size) / u64::from(replicas.max(1));
+    let spare = u64::from(max_unavailable) * u64::from(size) / u64::from(replicas.max(1));
     size.saturating_sub(u32::try_from(spare).unwrap_or(0))
         .max(1)
 }

@@ -226,7 +226,7 @@ impl Pass<'_> {
             Weight::FULL,
             workload.replicas,
             release.complete_for,
-            workload.max_unavailable,
+            release.may_lack(workload),
         )
         .min(workload.replicas);
         if !parked && ready < needed {
@@ -418,6 +418,8 @@ impl Pass<'_> {
             },
         );
         self.memory.history.truncate(KEPT_ENTRIES);
+        // Whatever was said of it before, it serves now, and may be gone back to.
+        (self.memory.rejected).retain(|rejected| rejected.fingerprint != release.fingerprint);
         if !release.fingerprint.is_empty() {
             self.note_served_alone(release.fingerprint);
         }
@@ -438,10 +440,10 @@ fn judged_by(release: &Release) -> String {
     let in_steps = release.plan.steps.iter().any(|step| {
         matches!(step, PlannedStep::Weight { weight, .. } if *weight > Weight::ZERO && *weight < Weight::FULL)
     });
-    let clear = if in_steps {
-        "its verdict was clear at every step"
-    } else {
-        "its verdict was clear in the warm stay"
+    let clear = match (&release.unclear, in_steps) {
+        (Some(how), _) => format!("it went on over a verdict that was not clear ({how})"),
+        (None, true) => "its verdict was clear at every step".to_owned(),
+        (None, false) => "its verdict was clear in the warm stay".to_owned(),
     };
     match baseline {
         Some(judge::Baseline::Missing { requests, .. }) if in_steps => format!(
@@ -450,6 +452,6 @@ fn judged_by(release: &Release) -> String {
         Some(judge::Baseline::Missing { requests, .. }) => format!(
             "its pods stayed healthy; stable's last {requests} requests were too few to judge its errors by"
         ),
-        _ => clear.to_owned(),
+        _ => clear,
     }
 }

@@ -137,11 +137,6 @@ impl Pass<'_> {
             return false;
         }
         self.enter_state(StepState::Shifting);
-        if let Some(release) = self.memory.release.as_mut() {
-            release.weighted |= weight > Weight::ZERO;
-            (release.stay_since, release.agreed_since) = (None, None);
-        }
-        self.write_split(split);
         let since = self
             .memory
             .release
@@ -157,6 +152,11 @@ impl Pass<'_> {
             self.wake(self.now);
             return false;
         }
+        if let Some(release) = self.memory.release.as_mut() {
+            release.weighted |= weight > Weight::ZERO;
+            (release.stay_since, release.agreed_since) = (None, None);
+        }
+        self.write_split(split);
         self.wait(
             WaitingOn::Observed,
             format!("the weight {weight} to be written"),
@@ -259,6 +259,7 @@ impl Pass<'_> {
         };
         if ready >= size {
             release.complete_for = workload.replicas;
+            release.complete_unavailable = workload.max_unavailable;
         }
         if release.stay_since.is_some() {
             return true;

@@ -82,6 +82,8 @@ impl Pass<'_> {
         let rejected = (self.memory.rejected.iter()).find(|rejected| rejected.fingerprint == print);
         // An older one takes the place of the newest first: status and `retry` then speak of what is held.
         if own && let Some(rejected) = rejected {
+            // Of another template that could not be released.
+            self.memory.refused = None;
             let text = format!(
                 "another template: this one was rejected ({})",
                 rejected.entry.reason

@@ -72,7 +72,7 @@ impl Pass<'_> {
         match self.finding() {
             Finding::Fine => {
                 if let Some(release) = self.memory.release.as_mut() {
-                    release.no_data_since = None;
+                    (release.no_data_since, release.hold_since) = (None, None);
                 }
                 true
             }
@@ -110,19 +110,15 @@ impl Pass<'_> {
                 false
             }
             Finding::Hold(reason) => {
+                let since = release.hold_since.unwrap_or(now);
                 if let Some(release) = self.memory.release.as_mut() {
-                    release.no_data_since = None;
+                    (release.no_data_since, release.hold_since) = (None, Some(since));
                 }
                 if release.skip_stay {
+                    self.goes_on_unclear(format!("a person has ended the stay over it: {reason}"));
                     return true;
                 }
                 self.enter_state(StepState::Held);
-                let since = self
-                    .memory
-                    .release
-                    .as_ref()
-                    .and_then(|release| release.state_since)
-                    .unwrap_or(now);
                 let until = after(since, limit);
                 let inconclusive = release.plan.analysis.inconclusive;
                 let then = match inconclusive {
@@ -135,7 +131,13 @@ impl Pass<'_> {
                     return false;
                 }
                 match inconclusive {
-                    Inconclusive::Advance => true,
+                    Inconclusive::Advance => {
+                        self.goes_on_unclear(format!(
+                            "still unclear after {}, and analysis.inconclusive is advance: {reason}",
+                            Duration::from_milliseconds(limit)
+                        ));
+                        true
+                    }
                     Inconclusive::Hold => {
                         self.wait(WaitingOn::Verdict, reason, None, "promote or abort");
                         false
@@ -153,6 +155,15 @@ impl Pass<'_> {
                     }
                 }
             }
+        }
+    }
+
+    /// Said once, and by the promotion.
+    fn goes_on_unclear(&mut self, how: String) {
+        self.event(true, "WentOnUnclear", how.clone());
+        if let Some(release) = self.memory.release.as_mut() {
+            release.hold_since = None;
+            release.unclear.get_or_insert(how);
         }
     }
 

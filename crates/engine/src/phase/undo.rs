@@ -43,15 +43,22 @@ impl Pass<'_> {
                 "the Deployment has no version to go back from: it is of size 0, or its own rollout has not ended; use kubectl rollout undo".to_owned(),
             );
         }
-        let revision = match (revision, at_rest) {
-            (None, true) => self.revision_before(workload),
-            (revision, _) => revision,
+        // A template that is gated and cannot be released is withdrawn; what serves has done nothing.
+        let withdrawn = (self.active_sets().first().copied()).filter(|set| {
+            at_rest
+                && revision.is_none()
+                && workload.paused
+                && !same_template(&set.template, &workload.template)
+        });
+        let revision = match (revision, at_rest, withdrawn) {
+            (None, true, None) => self.revision_before(workload),
+            (revision, _, _) => revision,
         };
         let known = match revision {
             Some(number) => self
                 .of_revision(number)
                 .map(|set| (Some(set.uid.clone()), images(&set.template))),
-            None if at_rest => None,
+            None if at_rest => withdrawn.map(|set| (Some(set.uid.clone()), images(&set.template))),
             None => self
                 .template_before()
                 .map(|template| (None, images(&template))),

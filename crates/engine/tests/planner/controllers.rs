@@ -507,7 +507,7 @@ impl World {
             if pod.set == candidate_set {
                 arms[0].push(count);
                 self.judged_requests += each;
-            } else if pod.set == stable_set {
+            } else if pod.set == stable_set && !self.stable_is_silent {
                 arms[1].push(count);
             }
         }

@@ -40,6 +40,7 @@ pub fn happens(run: &mut Run, words: &[&str]) -> bool {
         ["pods-unseen"] => run.world.pods_unseen = true,
         ["metrics", "off"] => run.world.metrics = false,
         ["metrics", "on"] => run.world.metrics = true,
+        ["stable-metrics", "off"] => run.world.stable_is_silent = true,
         ["rate", number] => run.world.rate = parse(number),
         ["quota", "none"] => run.world.quota = None,
         ["quota", number] => run.world.quota = Some(parse(number)),

@@ -120,9 +120,11 @@ scenarios! {
     abort_second_step
     abort_stable_gone
     abort_warm
+    abort_while_interrupted
     aborted_often
     approval
     approval_first
+    approval_paused
     approval_timeout_abort
     approval_timeout_advance
     bad_errors_then_fixed
@@ -158,6 +160,7 @@ scenarios! {
     deleted
     deleted_in_handover
     fence_before_flip
+    flaps_before_any_weight
     git_revert_to_history
     git_revert_to_unserved
     gives_way_quota
@@ -183,6 +186,7 @@ scenarios! {
     no_service
     no_service_abort
     node_drained_in_step
+    nothing_to_compare_with
     old_pod_evicted
     opted_out_while_gated
     parallel_deleted_by_somebody
@@ -228,6 +232,7 @@ scenarios! {
     refused_then_reverted
     refused_two_active
     rejected_is_held
+    rejected_then_promoted
     retry
     retry_older_rejected
     rollback_behind_a_local_policy
@@ -261,6 +266,7 @@ scenarios! {
     stable_short
     template_written_back_forever
     two_services
+    undo_gated
     undo_handing_over
     undo_idle
     undo_nothing
@@ -272,6 +278,7 @@ scenarios! {
     undo_to_revision
     undo_unknown_revision
     undo_warm
+    undo_without_service
     unpaused_between_park_and_transfer
     unpaused_by_somebody
     unpaused_in_handover

@@ -44,6 +44,8 @@ pub struct World {
     /// No Service can be written.
     pub refuses_services: bool,
     pub metrics: bool,
+    /// Stable's pods give none.
+    pub stable_is_silent: bool,
     pub rate: u64,
     pub ticks: Vec<Tick>,
     pub tick_number: u64,
@@ -136,6 +138,7 @@ impl World {
             deployments_rest: false,
             refuses_services: false,
             metrics: true,
+            stable_is_silent: false,
             rate: 1200,
             ticks: Vec::new(),
             tick_number: 0,
