@@ -48,7 +48,15 @@ pub struct View {
     /// Drawn over and over; `None`: a log.
     screen: Option<Screen>,
     last: String,
-    silent: bool,
+    /// Where lines go.
+    out: Out,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Out {
+    Nowhere,
+    Errors,
+    Output,
 }
 
 impl View {
@@ -57,7 +65,7 @@ impl View {
         Self {
             screen: std::io::stdout().is_terminal().then(Screen::default),
             last: String::new(),
-            silent: false,
+            out: Out::Output,
         }
     }
 
@@ -66,7 +74,7 @@ impl View {
         Self {
             screen: None,
             last: String::new(),
-            silent: true,
+            out: Out::Nowhere,
         }
     }
 
@@ -75,12 +83,12 @@ impl View {
         Self {
             screen: None,
             last: String::new(),
-            silent: false,
+            out: Out::Errors,
         }
     }
 
     fn show(&mut self, rollout: Option<&Rollout>) {
-        if self.silent {
+        if self.out == Out::Nowhere {
             return;
         }
         let now = clock::now();
@@ -97,7 +105,13 @@ impl View {
         } else {
             let line = rollout.map_or_else(|| "no Rollout yet".to_owned(), show::line);
             if line != self.last {
-                eprintln!("{} {line}", now.strftime("%H:%M:%S"));
+                let text = format!("{} {line}\n", now.strftime("%H:%M:%S"));
+                if self.out == Out::Output {
+                    // Whoever read it may have gone; that ends no release.
+                    drop(std::io::stdout().lock().write_all(text.as_bytes()));
+                } else {
+                    eprint!("{text}");
+                }
                 self.last = line;
             }
         }

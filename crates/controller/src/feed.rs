@@ -160,7 +160,7 @@ async fn run(
         if sources.is_empty() {
             continue;
         }
-        let answers: Vec<(Source, Answer)> = futures::stream::iter(sources.clone())
+        let mut answers = futures::stream::iter(sources.clone())
             .map(|source| {
                 let (context, pods) = (Arc::clone(&context), pods.clone());
                 async move {
@@ -168,12 +168,10 @@ async fn run(
                     (source, answer)
                 }
             })
-            .buffer_unordered(AT_ONCE)
-            .collect()
-            .await;
-        let now = time();
+            .buffer_unordered(AT_ONCE);
         let mut seen = BTreeMap::new();
-        for (source, answer) in answers {
+        // One after the other: an answer may be megabytes long, and there may be hundreds.
+        while let Some((source, answer)) = answers.next().await {
             let counted = answer.and_then(|(body, dialect)| {
                 count(&mut book, &selection, &source, began, &body, dialect)
             });
@@ -184,6 +182,8 @@ async fn run(
             });
             seen.insert(source.uid.clone(), (source.name, counted));
         }
+        drop(answers);
+        let now = time();
         book.retain(&sources.iter().map(|source| source.uid.clone()).collect());
         {
             let mut inner = lock(&inner);

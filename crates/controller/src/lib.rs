@@ -12,6 +12,7 @@ pub mod events;
 pub mod feed;
 pub mod health;
 pub mod identity;
+mod intake;
 pub mod lease;
 mod leftovers;
 pub mod metrics;

@@ -177,6 +177,9 @@ async fn client(flags: &Flags, write_timeout: Duration) -> anyhow::Result<kube::
     // Retries are ours, by class of error; kube's would repeat writes that may have been carried out.
     config.default_retry = false;
     config.connect_timeout = Some(Duration::from_secs(5));
+    // Longer than a watch lasts: a body that stops in the middle, a list's too, ends with an error.
+    config.read_timeout = Some(Duration::from_secs(150));
+    config.reset_reader_on_write = true;
     // Time to the headers of any answer: a watch streams its body afterwards.
     let headers =
         TimeoutLayer::new(Duration::from_secs(10).max(write_timeout * 2 + Duration::from_secs(1)));

@@ -6,9 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use crossfade_api::{Action, ControlSpec, Phase, RolloutPolicySpec, RolloutSpec};
+use crossfade_api::{Action, ControlSpec, Phase};
 use crossfade_engine::observed::Observed;
-use crossfade_engine::validated::Policies;
 use crossfade_engine::{Decision, Memory};
 use http::Method;
 use serde::Deserialize;
@@ -18,6 +17,7 @@ use tokio::time::Instant;
 use crate::compile::Names;
 use crate::context::Context;
 use crate::error::{Class, Failure, delay};
+use crate::intake::{annotations, policies, read, twin};
 use crate::leftovers;
 use crate::lock;
 use crate::observe::read::{deleting, label, text};
@@ -33,6 +33,8 @@ use crate::wire::{JSON, Link, WireRequest, path};
 
 /// Numbers of the analysis are written at least this often while they change.
 const QUIET: Duration = Duration::from_secs(60);
+/// The attempt in a row whose failure is shown to users.
+const LASTING: u32 = 2;
 /// Passes in a row that each ask for the next one at once: more than any healthy chain of effects.
 const SPINS: u32 = 40;
 /// Then one pass per this time.
@@ -61,9 +63,20 @@ pub async fn pass(context: Arc<Context>, key: Key) -> Option<Instant> {
         }
         Ok(Next::At(at)) => {
             state.attempts.store(0, Ordering::Relaxed);
-            state.spins.store(0, Ordering::Relaxed);
             context.metrics.passed("rested", seconds);
-            at
+            // A time that has passed is no rest.
+            if at.is_none_or(|at| at > Instant::now()) {
+                state.spins.store(0, Ordering::Relaxed);
+                return at;
+            }
+            let spins = state.spins.fetch_add(1, Ordering::Relaxed);
+            at.map(|at| {
+                if spins >= SPINS {
+                    Instant::now() + SPIN_WAIT
+                } else {
+                    at
+                }
+            })
         }
         Err(failure) => {
             let attempt = state.attempts.fetch_add(1, Ordering::Relaxed);
@@ -75,6 +88,9 @@ pub async fn pass(context: Arc<Context>, key: Key) -> Option<Instant> {
                 state.read_live.store(true, Ordering::Relaxed);
             }
             let wait = delay(failure.class, attempt, &key.name);
+            if attempt == LASTING {
+                say_what_fails(&context, &key, &state, &failure).await;
+            }
             if failure.class == Class::Conflict && attempt < 3 {
                 tracing::debug!(workload = %key, %failure, ?wait, "again");
             } else {
@@ -83,6 +99,21 @@ pub async fn pass(context: Arc<Context>, key: Key) -> Option<Instant> {
             Some(Instant::now() + wait)
         }
     }
+}
+
+/// What fails again and again is shown to whoever looks at the Rollout: a read, too, without which nothing is decided.
+async fn say_what_fails(
+    context: &Arc<Context>,
+    key: &Key,
+    state: &Arc<KeyState>,
+    failure: &Failure,
+) {
+    let Some(rollout) = context.always.rollouts.get(&key.namespace, &key.name) else {
+        return;
+    };
+    let text = failure.to_string();
+    context.events.tell(&rollout, true, "Failing", &text);
+    show_refusal(context, key, state, failure).await;
 }
 
 enum Next {
@@ -114,17 +145,25 @@ async fn attempt(
         state.close_release();
         return Ok(Next::At(None));
     }
+    if let Some(twin) = twin(context, key, deployment_of(&rollout)) {
+        let text = format!(
+            "Rollout {twin} is for the Deployment {} too and was there first; this one does nothing: delete one of them",
+            deployment_of(&rollout)
+        );
+        context.events.tell(&rollout, true, "TwoRollouts", &text);
+        tracing::warn!(workload = %key, "{text}");
+        state.close_release();
+        return Ok(Next::At(None));
+    }
     let (spec, memory) = match read(&rollout) {
-        Ok(read) => read,
-        Err(why) => {
+        Ok((spec, memory, None)) => (spec, memory),
+        // What is under way keeps its plan, and must hear an abort.
+        Ok((spec, memory, Some(why))) if under_way(&memory) => {
             context.events.tell(&rollout, true, "Unreadable", &why);
-            let after = status::unreadable(&rollout, &why, context.ports.clock.now());
-            if status::change(rollout.get("status").unwrap_or(&Value::Null), &after) != Change::None
-            {
-                write_status(context, state, &rollout, after).await?;
-            }
-            return Ok(Next::At(None));
+            (spec, memory)
         }
+        Ok((_, _, Some(why))) => return unreadable(context, state, &rollout, &why).await,
+        Err(why) => return unreadable(context, state, &rollout, &why).await,
     };
     let snapshot = look(context, key, state, &rollout, &memory).await?;
     let mut extras = Extras {
@@ -222,10 +261,18 @@ async fn carry_out(
     }
     keep_open(context, key, state, &decision.memory, snapshot, seen);
     if let Some(failure) = performed.refused {
-        context
-            .events
-            .tell(rollout, true, "Refused", &failure.to_string());
-        show_refusal(context, key, state, &failure).await;
+        // A conflict is tried again on newer sight.
+        if failure.class != Class::Conflict {
+            context
+                .events
+                .tell(rollout, true, "Refused", &failure.to_string());
+        }
+        if matches!(
+            failure.class,
+            Class::Forbidden | Class::Invalid | Class::Bug
+        ) {
+            show_refusal(context, key, state, &failure).await;
+        }
         return Err(failure);
     }
     // At rest a pass reads live: it is not repeated for the sake of words in the status.
@@ -247,12 +294,6 @@ async fn carry_out(
 /// Puts what holds a release up into its status, for whoever looks there: a write that was refused for
 /// good reasons is refused again. The next other change of the status takes it out.
 async fn show_refusal(context: &Arc<Context>, key: &Key, state: &Arc<KeyState>, failure: &Failure) {
-    if !matches!(
-        failure.class,
-        Class::Forbidden | Class::Invalid | Class::Bug
-    ) {
-        return;
-    }
     // As our own write of this pass left it.
     let Some(rollout) = context.always.rollouts.get(&key.namespace, &key.name) else {
         return;
@@ -267,17 +308,19 @@ async fn show_refusal(context: &Arc<Context>, key: &Key, state: &Arc<KeyState>, 
     }
 }
 
-/// Spec and memory of a Rollout.
-fn read(rollout: &Value) -> Result<(RolloutSpec, Memory), String> {
-    let empty = json!({});
-    let spec = RolloutSpec::deserialize(rollout.get("spec").unwrap_or(&empty))
-        .map_err(|error| format!("spec cannot be read: {error}; correct the field it names"))?;
-    let memory = match rollout.pointer("/status/memory") {
-        Some(memory) => Memory::deserialize(memory)
-            .map_err(|error| format!("status.memory cannot be read: {error}; it was written by another version, or by hand: run that version, or remove status.memory"))?,
-        None => Memory::default(),
-    };
-    Ok((spec, memory))
+/// Says so, and leaves it alone until it is mended.
+async fn unreadable(
+    context: &Arc<Context>,
+    state: &Arc<KeyState>,
+    rollout: &Value,
+    why: &str,
+) -> Result<Next, Failure> {
+    context.events.tell(rollout, true, "Unreadable", why);
+    let after = status::unreadable(rollout, why, context.ports.clock.now());
+    if status::change(rollout.get("status").unwrap_or(&Value::Null), &after) != Change::None {
+        write_status(context, state, rollout, after).await?;
+    }
+    Ok(Next::At(None))
 }
 
 fn depth(memory: &Memory, control: Option<&ControlSpec>) -> Depth {
@@ -423,46 +466,6 @@ async fn give_leftovers_back(
     Ok(Next::At(None))
 }
 
-fn annotations(workload: Option<&Value>) -> BTreeMap<String, String> {
-    workload
-        .and_then(|object| object.pointer("/metadata/annotations"))
-        .and_then(Value::as_object)
-        .into_iter()
-        .flatten()
-        .filter(|(name, _)| name.starts_with("crossfade.dev/"))
-        .filter_map(|(name, value)| Some((name.clone(), value.as_str()?.to_owned())))
-        .collect()
-}
-
-/// The policies in reach of a namespace. One that cannot be read is left out and logged: the CRD's
-/// schema refuses it at the door, so it can only be newer than we are.
-fn policies(context: &Context, namespace: &str) -> Policies {
-    let empty = json!({});
-    let read = |objects: Vec<Arc<Value>>| -> BTreeMap<String, RolloutPolicySpec> {
-        objects
-            .into_iter()
-            .filter(|object| {
-                let home = text(object, "/metadata/namespace");
-                home.is_empty() || home == namespace
-            })
-            .filter_map(|object| {
-                let name = text(&object, "/metadata/name").to_owned();
-                match RolloutPolicySpec::deserialize(object.get("spec").unwrap_or(&empty)) {
-                    Ok(spec) => Some((name, spec)),
-                    Err(error) => {
-                        tracing::warn!(policy = %name, %error, "a policy cannot be read");
-                        None
-                    }
-                }
-            })
-            .collect()
-    };
-    Policies {
-        namespaced: read(context.always.policies.all()),
-        cluster: read(context.always.cluster_policies.all()),
-    }
-}
-
 async fn write_status(
     context: &Arc<Context>,
     state: &Arc<KeyState>,
@@ -527,6 +530,10 @@ async fn adopt(context: &Arc<Context>, key: &Key, state: &Arc<KeyState>) -> Resu
     }
     if deleting(&workload) {
         return give_leftovers_back(context, key, state).await;
+    }
+    if let Some(other) = twin(context, key, &key.name) {
+        tracing::debug!(workload = %key, %other, "it has a Rollout of another name");
+        return Ok(Next::At(None));
     }
     let request = WireRequest {
         method: Method::POST,

@@ -26,6 +26,8 @@ pub struct Validated {
 pub struct Policies {
     pub namespaced: BTreeMap<String, RolloutPolicySpec>,
     pub cluster: BTreeMap<String, RolloutPolicySpec>,
+    /// Those that cannot be read, by name, and why: a release that they may be meant for does not start without them.
+    pub unreadable: BTreeMap<String, String>,
 }
 
 /// The name of the policy that applies without being named.
@@ -63,10 +65,19 @@ pub fn validate(
         match (policies.namespaced.get(name), policies.cluster.get(name)) {
             (Some(policy), _) => layers.push((format!("RolloutPolicy {name}"), policy.clone())),
             (None, Some(policy)) => layers.push((format!("ClusterRolloutPolicy {name}"), policy.clone())),
+            (None, None) if policies.unreadable.contains_key(name) => {}
             (None, None) => problems.push(format!(
                 "annotation {}: \"{name}\" is neither a RolloutPolicy of this namespace nor a ClusterRolloutPolicy; create one or correct the name",
                 annotations::POLICY
             )),
+        }
+    }
+    for (name, error) in &policies.unreadable {
+        let named = annotations.get(annotations::POLICY) == Some(name);
+        if named || name == DEFAULT_POLICY {
+            problems.push(format!(
+                "policy {name} cannot be read: {error}; correct the field it names, or run the version that knows it"
+            ));
         }
     }
     if let Some(policy) = policies.namespaced.get(DEFAULT_POLICY) {
@@ -377,6 +388,21 @@ mod tests {
     }
 
     #[test]
+    fn a_policy_that_cannot_be_read_holds_what_it_may_be_for() {
+        let unreadable = |name: &str| Policies {
+            unreadable: BTreeMap::from([(name.to_owned(), "steps[0].weight: 33.333".to_owned())]),
+            ..Policies::default()
+        };
+        let problems = |policies: &Policies, pairs: &[(&str, &str)]| {
+            validate(&RolloutSpec::default(), &annotated(pairs), policies).problems
+        };
+        assert!(problems(&unreadable("default"), &[])[0].contains("33.333"));
+        let named = problems(&unreadable("shop"), &[("crossfade.dev/policy", "shop")]);
+        assert!(named.len() == 1 && named[0].contains("33.333"), "{named:?}");
+        assert_eq!(problems(&unreadable("another"), &[]), Vec::<String>::new());
+    }
+
+    #[test]
     fn weights_only_rise() {
         let plan = |steps: &str| {
             validate(
@@ -413,7 +439,7 @@ mod tests {
                     },
                 ),
             ]),
-            cluster: BTreeMap::new(),
+            ..Policies::default()
         };
         let annotations = annotated(&[
             (annotations::STRATEGY, "canary"),
@@ -464,7 +490,7 @@ mod tests {
         .unwrap();
         let policies = Policies {
             namespaced: BTreeMap::from([("default".to_owned(), policy)]),
-            cluster: BTreeMap::new(),
+            ..Policies::default()
         };
         let validated = validate(&RolloutSpec::default(), &annotations, &policies);
         assert!(validated.problems.is_empty(), "{:?}", validated.problems);

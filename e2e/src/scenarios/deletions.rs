@@ -278,6 +278,8 @@ async fn opted_out(lane: &mut Lane<'_>) -> anyhow::Result<()> {
     let again = ["annotate", &deployment, "crossfade.dev/strategy=canary"];
     context.user.must(&again).await?;
     lane.crossfade.until_gated(&lane.name).await?;
+    // Nobody asks it anything any more.
+    lane.plan(&quick().without_metrics()).await?;
     lane.crossfade.release_of(&lane.name, "v4").await?;
     lane.until_promoted("v4").await?;
     lane.until_rest().await

@@ -121,12 +121,9 @@ pub(super) async fn views(crossfade: &Crossfade) -> anyhow::Result<()> {
     );
     let mut watching = Command::new(binary(context));
     watching.args(["--namespace", &context.namespace, "status", WEB, "-w"]);
-    let seen = first_lines(watching, context, "AwaitingApproval").await?;
-    context.check(
-        "status -w shows what there is and goes on",
-        seen.contains("AwaitingApproval"),
-        seen,
-    );
+    let line = format!("{WEB} Progressing");
+    let seen = first_lines(watching, context, &line).await?;
+    context.check("status -w goes on", seen.contains(&line), seen);
     Ok(())
 }
 

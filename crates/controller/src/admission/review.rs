@@ -75,9 +75,14 @@ pub fn read(body: &[u8]) -> Result<Asked, Unreadable> {
             review.api_version
         )));
     }
-    review
-        .request
-        .ok_or_else(|| Unreadable("it has no request".to_owned()))
+    let asked = (review.request).ok_or_else(|| Unreadable("it has no request".to_owned()))?;
+    // Who asks is not known: what becomes part of a path and of a metric has to be a name. A label of RFC 1123.
+    let label =
+        |letter: u8| letter.is_ascii_lowercase() || letter.is_ascii_digit() || letter == b'-';
+    if asked.namespace.len() > 63 || !asked.namespace.bytes().all(label) {
+        return Err(Unreadable("its namespace is none".to_owned()));
+    }
+    Ok(asked)
 }
 
 /// The body of the answer.

@@ -226,11 +226,15 @@ impl Pass<'_> {
         match self.settle(split) {
             Ok(true) => true,
             Ok(false) => {
+                // It ends by itself; only endpoints that do not follow end the release.
+                let agreed = (self.memory.release.as_ref())
+                    .and_then(|release| release.agreed_since)
+                    .unwrap_or(self.now);
                 self.wait(
                     WaitingOn::Settle,
                     "proxies to learn the endpoints (traffic.settle.floor)",
-                    Some(until),
-                    "roll back",
+                    Some(after(agreed, self.settle_floor())),
+                    "the stay begins",
                 );
                 false
             }
