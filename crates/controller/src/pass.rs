@@ -155,12 +155,12 @@ async fn attempt(
         state.close_release();
         return Ok(Next::At(None));
     }
-    let (spec, memory) = match read(&rollout) {
-        Ok((spec, memory, None)) => (spec, memory),
-        // What is under way keeps its plan, and must hear an abort.
+    let (spec, memory, problem) = match read(&rollout) {
+        Ok((spec, memory, None)) => (spec, memory, None),
+        // What is under way keeps its plan, and must hear an abort; nothing else starts.
         Ok((spec, memory, Some(why))) if under_way(&memory) => {
             context.events.tell(&rollout, true, "Unreadable", &why);
-            (spec, memory)
+            (spec, memory, Some(why))
         }
         Ok((_, _, Some(why))) => return unreadable(context, state, &rollout, &why).await,
         Err(why) => return unreadable(context, state, &rollout, &why).await,
@@ -186,11 +186,12 @@ async fn attempt(
     extras.fenced_until = state.fenced_until(now);
     let seen = observe::observe(&rollout, &spec, &memory, &snapshot, extras);
     let annotations = annotations(snapshot.workload.as_deref());
-    let validated =
+    let mut validated =
         context
             .ports
             .planner
             .validate(&spec, &annotations, &policies(context, &key.namespace));
+    validated.problems.extend(problem);
     let decision = context.ports.planner.step(&validated, &seen, &memory, now);
     carry_out(context, key, state, &rollout, &snapshot, &seen, decision).await
 }

@@ -148,7 +148,9 @@ impl Pass<'_> {
                 if phase == Phase::Preparing {
                     return ("refused", "the candidate has not started yet; promote ends the stay of a step, or use --full".to_owned());
                 }
-                release.paused = None;
+                if release.paused.take().is_some() {
+                    (release.no_data_since, release.hold_since) = (None, None);
+                }
                 release.skip_stay = true;
                 let approval = matches!(
                     release.plan.steps.get(release.step as usize),

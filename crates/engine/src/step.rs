@@ -100,7 +100,13 @@ impl<'a> Pass<'a> {
         match self.memory.phase {
             Phase::Idle => self.idle(workload),
             Phase::Preparing => self.preparing(workload),
-            Phase::Progressing | Phase::Warm => self.progressing(workload),
+            Phase::Progressing | Phase::Warm => {
+                self.progressing(workload);
+                // What may be refused for ever holds nothing else up.
+                if self.effects.is_empty() {
+                    self.keep_again();
+                }
+            }
             Phase::HandingOver => self.handing_over(workload),
             Phase::RollingBack => self.rolling_back(workload),
             Phase::RolledBack => self.rolled_back(workload),

@@ -186,6 +186,12 @@ impl Always {
             } else {
                 queue.wake_now(&key)
             }
+            // One that is gone, named like its Deployment, may have stood in the way of another.
+            if object.is_none() {
+                for other in self.keys_of_workload(&at.0, &at.1) {
+                    queue.wake_now(&other);
+                }
+            }
         }
     }
 

@@ -70,7 +70,7 @@ impl Pass<'_> {
     }
 
     /// A Service that we have written and that points elsewhere now, and who wrote it.
-    fn written_back(&self, to: &SplitTo) -> Option<(String, String)> {
+    pub(super) fn written_back(&self, to: &SplitTo) -> Option<(String, String)> {
         self.services()
             .find(|service| !points(service, to) && self.was_written(&service.name, &service.uid))
             .map(|service| (service.name.clone(), selector_manager(service)))

@@ -110,7 +110,13 @@ impl Pass<'_> {
         };
         if !self.write_split(split.clone()) {
             self.drain_stable_anew();
-            self.stage("every Service to point at the candidate", "it goes on");
+            let by = self
+                .written_back(&split)
+                .map_or_else(String::new, |(service, manager)| {
+                    format!("; {manager} wrote spec.selector of Service {service} back")
+                });
+            let text = format!("every Service to point at the candidate{by}");
+            self.stage(text, "it goes on");
             return false;
         }
         self.note_written();

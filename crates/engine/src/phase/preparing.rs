@@ -41,7 +41,7 @@ impl Pass<'_> {
 
     /// A copy of stable's template that somebody deleted is made again while there is something to copy: without it a ReplicaSet
     /// that is deleted too could not come back.
-    pub(super) fn keep_again(&mut self) {
+    pub(crate) fn keep_again(&mut self) {
         let Some(release) = self.memory.release.clone() else {
             return;
         };

@@ -24,7 +24,6 @@ impl Pass<'_> {
         self.replace_candidate_set();
         self.remember_candidate_set();
         self.remember_originals();
-        self.keep_again();
         self.note_served();
         self.fold_ticks();
         // Who promotes in full has taken the verdict upon himself; broken pods still end it.
@@ -273,7 +272,7 @@ impl Pass<'_> {
             return false;
         }
         release.stay_since = Some(now);
-        release.no_data_since = None;
+        (release.no_data_since, release.hold_since) = (None, None);
         true
     }
 }

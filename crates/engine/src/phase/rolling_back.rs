@@ -43,7 +43,9 @@ impl Pass<'_> {
                 Some(set) => set.replicas == 0,
                 None => !self.remaking() && self.stable_ready() == 0,
             };
-        let split = if workload.paused && self.candidate_left() && !lost {
+        let left =
+            self.candidate_left() || self.sent_to_the_ending(self.candidate_pods()).is_some();
+        let split = if workload.paused && left && !lost {
             SplitTo::Stable {
                 hash: release.stable.hash.clone(),
             }
@@ -205,8 +207,10 @@ impl Pass<'_> {
             Settled::NotYet(_) if began && !self.candidate_in_endpoints() => Settled::Yes,
             settled => settled,
         };
+        // Given back it shows both sides, as its user wrote it.
         let preview = self
             .previews()
+            .filter(|_| *split != SplitTo::Released)
             .find(|service| self.names_candidate(service));
         let settled = match (settled, preview) {
             (Settled::Yes, Some(preview)) => Settled::NotYet(format!(

@@ -158,12 +158,14 @@ impl Pass<'_> {
         }
     }
 
-    /// Said once, and by the promotion.
+    /// Said once, and by the promotion. Whatever holds the step besides, the verdict does no longer.
     fn goes_on_unclear(&mut self, how: String) {
-        self.event(true, "WentOnUnclear", how.clone());
-        if let Some(release) = self.memory.release.as_mut() {
-            release.hold_since = None;
-            release.unclear.get_or_insert(how);
+        let Some(release) = self.memory.release.as_mut() else {
+            return;
+        };
+        if release.unclear.is_none() {
+            release.unclear = Some(how.clone());
+            self.event(true, "WentOnUnclear", how);
         }
     }
 
@@ -263,6 +265,7 @@ impl Pass<'_> {
             return;
         }
         release.reminded = 0;
+        release.hold_since = None;
         release.step += 1;
         release.requests_before = Self::candidate_requests(release);
         release.stay_since = None;

@@ -283,6 +283,7 @@ scenarios! {
     unpaused_by_somebody
     unpaused_in_handover
     unpaused_in_warm
+    unpaused_with_a_preview
     weight_refused
     zero_and_back_without_history
     zero_and_reverted
