@@ -30,6 +30,8 @@ pub(crate) enum Finding {
     Fine,
     /// Suspicious.
     Hold(String),
+    /// Nothing to compare with, and stable gives no more: waiting for it is of no use.
+    Unclear(String),
     /// Measurements are missing, stale or too few.
     NoData(String),
     /// Worse than tolerated.
@@ -56,18 +58,22 @@ impl Pass<'_> {
 
     /// What the candidate's answers are held against now.
     fn comparison(&self) -> Comparison {
-        let no_steps = self.memory.release.as_ref().is_some_and(|release| {
-            release.plan.blue_green.is_some() || release.plan.steps.is_empty()
-        });
         if self.flipped() {
             Comparison::Ceiling
-        } else if no_steps && self.services().next().is_some() {
+        } else if self.all_at_once() && self.services().next().is_some() {
             // Where all traffic moves at once, whoever asks the candidate before is trying it.
             Comparison::History
         } else {
             // Without a Service in front pods of both sides take work as they are.
             Comparison::Concurrent
         }
+    }
+
+    /// Whether the plan moves all traffic at one time.
+    fn all_at_once(&self) -> bool {
+        self.memory.release.as_ref().is_some_and(|release| {
+            release.plan.blue_green.is_some() || release.plan.steps.is_empty()
+        })
     }
 
     /// Requests the candidate has answered so far.
@@ -136,6 +142,10 @@ impl Pass<'_> {
                     && release.plan.weight_at(release.step) > Weight::ZERO =>
             {
                 Finding::NoData(verdict.reason)
+            }
+            // After steps there was a comparison, and each step had its verdict.
+            Some(verdict) if verdict.outcome == Outcome::Inconclusive && self.all_at_once() => {
+                Finding::Unclear(verdict.reason)
             }
             _ => Finding::Fine,
         }
@@ -228,6 +238,7 @@ impl Pass<'_> {
             (Finding::Bad(reason), _) => ("bad", reason),
             (Finding::NoData(reason), _) => ("no-data", reason),
             (Finding::Hold(reason), _) => ("hold", reason),
+            (Finding::Unclear(reason), _) => ("inconclusive", reason),
             (Finding::Fine, Some(verdict)) => (word(verdict.outcome), verdict.reason.clone()),
             (Finding::Fine, None) => ("watching", "no measurement yet".to_owned()),
         };

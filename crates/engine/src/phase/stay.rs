@@ -109,6 +109,7 @@ impl Pass<'_> {
                 }
                 false
             }
+            Finding::Unclear(reason) => self.unclear_allows(workload, release, reason),
             Finding::Hold(reason) => {
                 let since = release.hold_since.unwrap_or(now);
                 if let Some(release) = self.memory.release.as_mut() {
@@ -154,6 +155,40 @@ impl Pass<'_> {
                         false
                     }
                 }
+            }
+        }
+    }
+
+    /// There is nothing to compare with and there will not be: what the plan wants then, at once. Where
+    /// all traffic moves at one time that was decided before the move.
+    fn unclear_allows(&mut self, workload: &Workload, release: &Release, reason: String) -> bool {
+        if let Some(release) = self.memory.release.as_mut() {
+            (release.no_data_since, release.hold_since) = (None, None);
+        }
+        let decided = release.skip_stay || release.plan.blue_green.is_some();
+        match release.plan.analysis.inconclusive {
+            _ if decided => {
+                self.goes_on_unclear(reason);
+                true
+            }
+            Inconclusive::Advance => {
+                self.goes_on_unclear(format!(
+                    "unclear, and analysis.inconclusive is advance: {reason}"
+                ));
+                true
+            }
+            Inconclusive::Hold => {
+                self.enter_state(StepState::Held);
+                self.wait(WaitingOn::Verdict, reason, None, "promote or abort");
+                false
+            }
+            Inconclusive::Rollback => {
+                self.roll_back(
+                    Cause::Failed,
+                    format!("unclear, and analysis.inconclusive is rollback: {reason}"),
+                );
+                self.rolling_back(workload);
+                false
             }
         }
     }
