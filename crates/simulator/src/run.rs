@@ -245,9 +245,10 @@ async fn live(world: World, snapshot: Snapshot) -> Outcome {
     tasks.spawn(Arc::clone(&stage.processes).keep(crashed));
     let ticking = Arc::clone(&oracles);
     tasks.spawn(async move {
+        let mut next = Duration::from_secs(1);
         loop {
-            tokio::time::sleep(Duration::from_secs(1)).await;
-            ticking.tick();
+            tokio::time::sleep(next).await;
+            next = ticking.tick();
         }
     });
     let endless = tokio::select! {

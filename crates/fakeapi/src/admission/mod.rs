@@ -87,7 +87,6 @@ pub(crate) async fn mutate(
         return Ok(object);
     }
     let deletion = attributes.operation == Operation::Delete;
-    let request: Value = request::build(attributes, String::new()).into();
     let mut object = object;
     // Called since the last change, and due to be called again.
     let mut called: BTreeSet<(String, usize)> = BTreeSet::new();
@@ -99,7 +98,7 @@ pub(crate) async fn mutate(
         }
         for hook in &hooks {
             let (new, before) = sides(deletion, &object, old);
-            if !hook.wanted(api, attributes, new, before, &request)? {
+            if !hook.wanted(api, attributes, new, before)? {
                 continue;
             }
             if again && !due.contains(&hook.identity()) {
@@ -191,10 +190,9 @@ pub(crate) async fn validate(
     if hooks.is_empty() {
         return Ok(());
     }
-    let request: Value = request::build(attributes, String::new()).into();
     let mut wanted = Vec::new();
     for hook in &hooks {
-        if hook.wanted(api, attributes, object, old, &request)? {
+        if hook.wanted(api, attributes, object, old)? {
             wanted.push(hook);
         }
     }

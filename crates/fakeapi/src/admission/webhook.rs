@@ -120,7 +120,6 @@ impl Hook {
         attributes: &Attributes,
         object: &Value,
         old: &Value,
-        request: &Value,
     ) -> Result<bool, StatusError> {
         let hook = self.value();
         if !matching::rules(hook.get("rules"), attributes)
@@ -128,10 +127,12 @@ impl Hook {
         {
             return Ok(false);
         }
+        // Most requests get no further, so it is made no earlier.
+        let request: Value = request::build(attributes, String::new()).into();
         let subject = Subject {
             object,
             old,
-            request,
+            request: &request,
             namespace: &Value::Null,
         };
         expressions::conditions(hook, &subject, self.ignores_failures()).map_err(|reason| {

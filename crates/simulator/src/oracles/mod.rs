@@ -118,6 +118,8 @@ struct Inner {
     /// By the installation.
     leases: BTreeMap<String, Held>,
     fences: Fences,
+    /// When something other than a lease was last written.
+    written: Duration,
     violations: Vec<Violation>,
 }
 
@@ -136,6 +138,12 @@ const ON_ITS_WAY: Duration = Duration::from_millis(200);
 /// A leader renews at least this often, whatever the length of its lease: every five seconds, give or
 /// take a slow call.
 const RENEWED: Duration = Duration::from_secs(8);
+
+/// Between two looks at what time alone makes wrong.
+const LOOK: Duration = Duration::from_secs(1);
+/// The same where nothing but leases was written for [`AT_REST`].
+const LOOK_AT_REST: Duration = Duration::from_secs(10);
+const AT_REST: Duration = Duration::from_secs(900);
 
 /// All laws of one world.
 pub struct Oracles {
@@ -170,6 +178,7 @@ impl Oracles {
                 behind: Duration::ZERO,
                 leases: BTreeMap::new(),
                 fences: Fences::default(),
+                written: Duration::ZERO,
                 violations: Vec::new(),
             }),
         })
@@ -236,10 +245,17 @@ impl Oracles {
         lock(&self.inner).scraped.insert(address.to_owned(), now);
     }
 
-    /// Time passes.
-    pub fn tick(&self) {
+    /// Time passes. Gives when to look again: seldom where nothing is written any more, since what is
+    /// wrong by time alone is wrong a few seconds later, too.
+    pub fn tick(&self) -> Duration {
         let now = self.began.elapsed();
-        lock(&self.inner).look(now);
+        let mut inner = lock(&self.inner);
+        inner.look(now);
+        if now.saturating_sub(inner.written) > AT_REST {
+            LOOK_AT_REST
+        } else {
+            LOOK
+        }
     }
 
     /// Faults begin or end.
@@ -306,6 +322,7 @@ impl Inner {
             self.see_lease(change, now);
             return;
         }
+        self.written = now;
         let mut found: Vec<(&'static str, String)> = Vec::new();
         if ours {
             found.extend(writes::touched(change, &self.books).map(|what| ("8", what)));

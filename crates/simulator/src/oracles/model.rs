@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crossfade_fakeapi::{Change, Key};
 use serde_json::Value;
 
-use crate::json::{condition, controller, deleting, in_map, label, number, selects, text};
+use crate::json::{at, condition, controller, deleting, in_map, label, number, text};
 
 /// The objects.
 #[derive(Debug, Default)]
@@ -110,16 +110,15 @@ pub fn fronts(service: &Value, workload: &Value) -> bool {
     if label(service, "purpose") == "preview" {
         return false;
     }
-    let Some(mut selector) = service.pointer("/spec/selector").cloned() else {
-        return false;
-    };
-    if let Some(map) = selector.as_object_mut() {
-        map.remove("pod-template-hash");
-    }
-    selects(
-        Some(&selector),
-        workload.pointer("/spec/template/metadata/labels"),
-    )
+    let labels = at(workload, "/spec/template/metadata/labels");
+    let mut selector = (at(service, "/spec/selector").and_then(Value::as_object))
+        .into_iter()
+        .flatten()
+        .filter(|(key, _)| *key != "pod-template-hash")
+        .peekable();
+    // An empty selector selects nothing.
+    selector.peek().is_some()
+        && selector.all(|(key, value)| labels.and_then(|labels| labels.get(key)) == Some(value))
 }
 
 /// The hash a Service is pinned to.
@@ -132,15 +131,13 @@ pub fn pinned_to(service: &Value) -> Option<&str> {
 /// `spec.replicas`; absent is one.
 #[must_use]
 pub fn size(object: &Value) -> i64 {
-    object
-        .pointer("/spec/replicas")
-        .map_or(1, |_| number(object, "/spec/replicas"))
+    at(object, "/spec/replicas").map_or(1, |_| number(object, "/spec/replicas"))
 }
 
 /// maxUnavailable of a Deployment in pods, rounded down.
 #[must_use]
 pub fn max_unavailable(workload: &Value) -> i64 {
-    let written = workload.pointer("/spec/strategy/rollingUpdate/maxUnavailable");
+    let written = at(workload, "/spec/strategy/rollingUpdate/maxUnavailable");
     match written {
         Some(Value::Number(count)) => count.as_i64().unwrap_or(0),
         Some(Value::String(share)) => {
