@@ -208,7 +208,11 @@ pub fn stored_unpaused(
         .unwrap_or_default();
     let down = condition(before, "Available") != "True" || size(before) == 0;
     let moving = active.len() > 1;
-    if bypass || down || moving || active.is_empty() && size(after) == 0 {
+    // Stable's ReplicaSet is gone and no release is under way: no pod is replaced, and nothing but an
+    // unpause would bring one.
+    let at_rest = matches!(phase, "" | "Idle");
+    let nothing = active.is_empty() && (size(after) == 0 || at_rest && !changes);
+    if bypass || down || moving || nothing {
         return None;
     }
     Some(format!(
