@@ -281,3 +281,84 @@ async fn ask(context: &Context, source: &Source, pods: &PodsSource) -> Answer {
     let dialect = Dialect::from_content_type(content);
     Ok((answer.into_body(), dialect))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use tower::util::BoxCloneSyncService;
+
+    use super::*;
+    use crate::testing;
+
+    /// A body that counts how many of it are held.
+    struct Held(Arc<AtomicUsize>);
+
+    impl AsRef<[u8]> for Held {
+        fn as_ref(&self) -> &[u8] {
+            b"http_requests_total{code=\"200\"} 7\n"
+        }
+    }
+
+    impl Drop for Held {
+        fn drop(&mut self) {
+            self.0.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Hundreds of pods may answer with megabytes each.
+    #[tokio::test(start_paused = true)]
+    async fn a_round_holds_no_more_answers_than_it_asks_for_at_once() {
+        let (held, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let (now, highest) = (Arc::clone(&held), Arc::clone(&most));
+        let pods = tower::service_fn(move |_: http::Request<Bytes>| {
+            let (now, highest) = (Arc::clone(&now), Arc::clone(&highest));
+            async move {
+                highest.fetch_max(now.fetch_add(1, Ordering::Relaxed) + 1, Ordering::Relaxed);
+                let body = Bytes::from_owner(Held(now));
+                Ok::<_, crate::ports::OutboundError>(http::Response::new(body))
+            }
+        });
+        let (context, _) = testing::context_with(
+            |_, _, _| testing::status(404),
+            BoxCloneSyncService::new(pods),
+        );
+        let key = Key::new("shop", "web");
+        let port = PodsSource {
+            port: Some(8080),
+            ..PodsSource::default()
+        };
+        let feed = Feed::start(&context, &key, "c0", port, Duration::from_secs(1), None);
+        let sources: Vec<Source> = (0..AT_ONCE * 8)
+            .map(|number| Source {
+                uid: format!("p{number}"),
+                name: format!("web-{number}"),
+                ip: Some("10.0.0.1".to_owned()),
+                annotations: BTreeMap::new(),
+                container_ports: Vec::new(),
+                created: None,
+                candidate: true,
+            })
+            .collect();
+        feed.aim(sources.clone());
+        let answered = || {
+            let (ticks, view) = feed.offer(None);
+            let answers = view.pods.values().filter(|pod| pod.last_answer.is_some());
+            (answers.count() == sources.len()).then_some(ticks)
+        };
+        let round = async {
+            loop {
+                if answered().is_some() {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(10), round)
+            .await
+            .unwrap();
+        assert_eq!(held.load(Ordering::Relaxed), 0);
+        let most = most.load(Ordering::Relaxed);
+        assert!((1..=AT_ONCE + 1).contains(&most), "{most} answers at once");
+    }
+}

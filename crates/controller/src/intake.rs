@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use crossfade_api::{ControlSpec, RolloutPolicySpec, RolloutSpec};
 use crossfade_engine::Memory;
-use crossfade_engine::validated::Policies;
+use crossfade_engine::validated::{Policies, Validated};
+use crossfade_metrics_analysis::template::problem;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -23,10 +24,9 @@ pub(crate) fn twin(context: &Context, key: &Key, deployment: &str) -> Option<Str
     };
     let ours = context.always.rollouts.get(&key.namespace, &key.name);
     let ours = ours.map(|object| age(&object));
-    (context.always.rollouts.all().into_iter())
+    (context.always.rollouts.within(&key.namespace).into_iter())
         .filter(|other| {
-            text(other, "/metadata/namespace") == key.namespace
-                && text(other, "/metadata/name") != key.name
+            text(other, "/metadata/name") != key.name
                 && !deleting(other)
                 && deployment_of(other) == deployment
         })
@@ -72,6 +72,15 @@ pub(crate) fn annotations(workload: Option<&Value>) -> BTreeMap<String, String> 
         .collect()
 }
 
+/// Why what the plan wants counted can never be read from the workload's pods.
+pub(crate) fn metrics_problem(validated: &Validated, workload: Option<&Value>) -> Option<String> {
+    let template = workload?.pointer("/spec/template")?;
+    let analysis = &validated.plan.analysis;
+    (analysis.scrape)
+        .then(|| problem(template, &analysis.pods))
+        .flatten()
+}
+
 /// The policies in reach of a namespace. One that cannot be read, because it is newer than we are or says more than the CRD's
 /// schema can refuse, holds the releases it may be meant for.
 pub(crate) fn policies(context: &Context, namespace: &str) -> Policies {
@@ -108,7 +117,48 @@ pub(crate) fn policies(context: &Context, namespace: &str) -> Policies {
 
 #[cfg(test)]
 mod tests {
+    use crossfade_engine::validated::validate;
+
     use super::*;
+    use crate::testing;
+
+    /// Of two for one Deployment the older acts, of two as old the first by name; one that is going
+    /// leaves it to the other.
+    #[tokio::test]
+    async fn of_two_rollouts_for_one_deployment_one_acts() {
+        let rollout = |namespace: &str, name: &str, deployment: &str, created: &str| {
+            json!({
+                "metadata": {
+                    "namespace": namespace, "name": name, "uid": format!("{namespace}-{name}"),
+                    "resourceVersion": "5", "creationTimestamp": created,
+                },
+                "spec": { "deployment": deployment },
+            })
+        };
+        let (early, late) = ("2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z");
+        let going = |mut rollout: Value| {
+            rollout["metadata"]["deletionTimestamp"] = json!(late);
+            rollout
+        };
+        let web = || rollout("shop", "web", "web", late);
+        for (others, expected) in [
+            (vec![], None),
+            (vec![rollout("shop", "first", "web", early)], Some("first")),
+            (vec![rollout("shop", "also", "web", late)], Some("also")),
+            (vec![rollout("shop", "zoo", "web", late)], None),
+            (vec![going(rollout("shop", "first", "web", early))], None),
+            (vec![rollout("shop", "first", "api", early)], None),
+            (vec![rollout("stop", "first", "web", early)], None),
+        ] {
+            let (context, _) = testing::context(|_, _, _| testing::status(404));
+            context.always.rollouts.apply("", web());
+            for other in &others {
+                context.always.rollouts.apply("", other.clone());
+            }
+            let found = twin(&context, &Key::new("shop", "web"), "web");
+            assert_eq!(found.as_deref(), expected, "{others:?}");
+        }
+    }
 
     #[test]
     fn an_abort_is_heard_beside_a_spec_that_cannot_be_read() {
@@ -123,6 +173,20 @@ mod tests {
         assert!(why.unwrap().contains("cannot be read"));
         assert_eq!(spec.deployment.as_deref(), Some("web"));
         assert_eq!(spec.control.unwrap().id.as_deref(), Some("a"));
+    }
+
+    #[test]
+    fn metrics_that_can_never_be_read_are_a_problem_unless_none_are_wanted() {
+        let workload = json!({ "spec": { "template": {
+            "metadata": { "annotations": { "prometheus.io/port": "metrics" } },
+        } } });
+        let told = |spec: Value| {
+            let spec = RolloutSpec::deserialize(spec).unwrap();
+            let validated = validate(&spec, &BTreeMap::new(), &Policies::default());
+            metrics_problem(&validated, Some(&workload)).unwrap_or_default()
+        };
+        assert!(told(json!({})).contains("prometheus.io/port is \"metrics\""));
+        assert_eq!(told(json!({ "analysis": { "source": "none" } })), "");
     }
 
     #[test]

@@ -27,6 +27,8 @@ pub mod run;
 pub mod snapshot;
 pub mod state;
 pub mod status;
+#[cfg(test)]
+mod testing;
 pub mod watch;
 pub mod wire;
 

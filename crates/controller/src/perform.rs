@@ -234,62 +234,15 @@ fn absorb(context: &Context, state: &KeyState, kind: &str, request: &WireRequest
 
 #[cfg(test)]
 mod tests {
+    use crossfade_engine::effect::{ServiceWrite, Target};
+
     use super::*;
-    use crate::metrics::Metrics;
-    use crate::ports::{Clock, Engine, Ids, OutboundError, Ports};
-    use crate::run::Settings;
+    use crate::testing;
     use crate::wire::{JSON, JSON_PATCH};
-
-    struct Fixed;
-
-    impl Clock for Fixed {
-        fn now(&self) -> jiff::Timestamp {
-            jiff::Timestamp::UNIX_EPOCH
-        }
-    }
-
-    impl Ids for Fixed {
-        fn candidate(&self) -> String {
-            "c0".to_owned()
-        }
-    }
-
-    /// A controller whose API server answers everything with this code.
-    fn answered_with(code: u16) -> Arc<Context> {
-        let api = tower::service_fn(move |_: http::Request<kube::client::Body>| async move {
-            let status = json!({
-                "kind": "Status", "apiVersion": "v1", "status": "Failure", "message": "", "code": code,
-                "reason": if code == 404 { "NotFound" } else { "Conflict" },
-            });
-            let body = kube::client::Body::from(status.to_string().into_bytes());
-            let mut response = http::Response::new(body);
-            *response.status_mut() = http::StatusCode::from_u16(code).unwrap();
-            Ok::<_, std::convert::Infallible>(response)
-        });
-        let nothing = tower::service_fn(|_: http::Request<bytes::Bytes>| async {
-            Err::<http::Response<bytes::Bytes>, _>(OutboundError("nothing is out there".to_owned()))
-        });
-        let ports = Ports {
-            client: kube::Client::new(api, "default"),
-            clock: Arc::new(Fixed),
-            outbound: tower::util::BoxCloneSyncService::new(nothing),
-            ids: Arc::new(Fixed),
-            planner: Arc::new(Engine),
-        };
-        let settings = Settings {
-            namespaces: None,
-            write_timeout: Duration::from_secs(5),
-            installation: "crossfade".to_owned(),
-            user: "system:serviceaccount:crossfade-system:crossfade".to_owned(),
-            instance: "us".to_owned(),
-            concurrency: 2,
-        };
-        Context::new(ports, settings, Metrics::default()).0
-    }
 
     /// Writes the status of a Rollout that the store shows; whether it is shown afterwards.
     async fn shown_after(code: u16, uid: &str) -> bool {
-        let context = answered_with(code);
+        let (context, _) = testing::context(move |_, _, _| testing::status(code));
         let rollout = json!({"metadata": {"namespace": "shop", "name": "web", "uid": "r1", "resourceVersion": "7"}});
         context.always.rollouts.apply("", rollout.clone());
         let mut body = rollout;
@@ -312,6 +265,54 @@ mod tests {
         assert!(!shown_after(404, "r1").await);
         assert!(shown_after(409, "r1").await, "it may be there");
         assert!(shown_after(404, "r0").await, "another one was meant");
+    }
+
+    fn split(to: SplitTo) -> Effect {
+        let service = ServiceWrite {
+            service: Target {
+                name: "web".to_owned(),
+                uid: "s1".to_owned(),
+                resource_version: "7".to_owned(),
+            },
+            from: Some("old".to_owned()),
+            held: true,
+            managed_fields: json!([]),
+        };
+        Effect::Split {
+            services: vec![service],
+            to,
+        }
+    }
+
+    /// An API that answers slowly makes all effects of a pass but the first old.
+    #[tokio::test(start_paused = true)]
+    async fn what_was_decided_long_ago_is_decided_again_but_for_traffic_to_stable() {
+        let names = Names {
+            namespace: "shop".to_owned(),
+            workload: "web".to_owned(),
+            workload_uid: "w1".to_owned(),
+            rollout: "web".to_owned(),
+            rollout_uid: "r1".to_owned(),
+            installation: "crossfade".to_owned(),
+        };
+        let hash = || "abc".to_owned();
+        for (to, late, sent) in [
+            (SplitTo::Candidate { hash: hash() }, Duration::ZERO, true),
+            (SplitTo::Candidate { hash: hash() }, FRESH * 2, false),
+            (SplitTo::Stable { hash: hash() }, FRESH * 2, true),
+        ] {
+            let (context, asked) = testing::context(|_, _, body| (200, body.clone()));
+            let observed = Instant::now();
+            tokio::time::advance(late).await;
+            let effects = [split(to)];
+            let done = perform(&context, &Arc::default(), &names, &effects, observed).await;
+            assert_eq!(done.stale, !sent, "{effects:?} after {late:?}");
+            assert_eq!(
+                !crate::lock(&asked).is_empty(),
+                sent,
+                "{effects:?} after {late:?}"
+            );
+        }
     }
 
     #[test]

@@ -9,12 +9,13 @@ use crossfade_api::Phase;
 use crossfade_engine::Memory;
 use crossfade_engine::observed::{Observed, Owner};
 use crossfade_metrics_analysis::PodsSource;
+use crossfade_metrics_analysis::template::container_ports;
 use serde_json::Value;
 
 use crate::context::Context;
 use crate::feed::{Feed, Source};
 use crate::lock;
-use crate::observe::read::{list, text};
+use crate::observe::read::text;
 use crate::queue::Key;
 use crate::snapshot::{Snapshot, label_selector};
 use crate::state::KeyState;
@@ -84,13 +85,7 @@ fn feed(
         return;
     };
     let analysis = &release.plan.analysis;
-    let pods = PodsSource {
-        port: analysis.pods.port,
-        path: analysis.pods.path.clone(),
-        requests: analysis.pods.requests.clone(),
-        code_label: analysis.pods.code_label.clone(),
-        errors: analysis.pods.errors.clone(),
-    };
+    let pods = PodsSource::from(&analysis.pods);
     let interval = Duration::from_millis(analysis.interval.max(100));
     if !feed
         .as_ref()
@@ -151,18 +146,6 @@ fn sources(snapshot: &Snapshot, seen: &Observed, stable: &str) -> Vec<Source> {
                 .unwrap_or_default(),
             created: pod.created,
             candidate: pod.replica_set != stable,
-        })
-        .collect()
-}
-
-fn container_ports(template: &Value) -> Vec<u16> {
-    list(template, "/spec/containers")
-        .flat_map(|container| list(container, "/ports"))
-        .filter(|port| matches!(text(port, "/protocol"), "" | "TCP"))
-        .filter_map(|port| {
-            port.get("containerPort")
-                .and_then(Value::as_u64)
-                .and_then(|port| u16::try_from(port).ok())
         })
         .collect()
 }

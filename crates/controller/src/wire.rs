@@ -273,7 +273,38 @@ pub mod path {
 
 #[cfg(test)]
 mod tests {
+    use std::convert::Infallible;
+
     use super::*;
+
+    /// An API server may answer nothing at all, or begin an answer and never end it.
+    #[tokio::test(start_paused = true)]
+    async fn every_read_ends() {
+        let silent = tower::service_fn(|_: http::Request<kube::client::Body>| {
+            std::future::pending::<Result<http::Response<kube::client::Body>, Infallible>>()
+        });
+        let endless = tower::service_fn(|_: http::Request<kube::client::Body>| async {
+            let never =
+                futures::stream::pending::<Result<hyper::body::Frame<bytes::Bytes>, Infallible>>();
+            Ok::<_, Infallible>(http::Response::new(http_body_util::StreamBody::new(never)))
+        });
+        let limit = Duration::from_secs(5);
+        for client in [
+            Client::new(silent, "default"),
+            Client::new(endless, "default"),
+        ] {
+            let wire = Wire::new(client, limit);
+            let began = tokio::time::Instant::now();
+            let got = wire
+                .get(&path::deployments("shop", "web"), "read the workload")
+                .await;
+            assert_eq!(got.unwrap_err().class, Class::Timeout);
+            assert_eq!(began.elapsed(), limit * 2);
+            let listed = wire.list(&path::pods("shop"), "", "read the pods").await;
+            assert_eq!(listed.unwrap_err().class, Class::Timeout);
+            assert_eq!(began.elapsed(), limit * 4);
+        }
+    }
 
     #[test]
     fn query_values_are_escaped() {

@@ -7,6 +7,8 @@ use std::{
     net::{IpAddr, Ipv6Addr},
 };
 
+use crossfade_api::PodMetrics;
+
 use crate::{
     counters::Selection,
     pattern::{Pattern, PatternError},
@@ -27,6 +29,18 @@ pub struct PodsSource {
     pub code_label: Option<String>,
     /// Which codes are errors. Default `5..`.
     pub errors: Option<String>,
+}
+
+impl From<&PodMetrics> for PodsSource {
+    fn from(metrics: &PodMetrics) -> Self {
+        Self {
+            port: metrics.port,
+            path: metrics.path.clone(),
+            requests: metrics.requests.clone(),
+            code_label: metrics.code_label.clone(),
+            errors: metrics.errors.clone(),
+        }
+    }
 }
 
 impl PodsSource {

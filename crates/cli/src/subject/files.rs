@@ -244,6 +244,18 @@ spec: {warm: 90s}
     }
 
     #[test]
+    fn metrics_that_can_never_be_read_are_a_problem_of_the_plan() {
+        let named = FILES.replace("port: \"8080\"", "port: metrics");
+        let problems = subject(&named).validated().problems;
+        assert!(
+            problems
+                .iter()
+                .any(|problem| problem.contains("prometheus.io/port is \"metrics\"")),
+            "{problems:?}"
+        );
+    }
+
+    #[test]
     fn a_policy_or_a_rollout_alone_is_enough() {
         let policy = "kind: RolloutPolicy\nmetadata: {name: careful}\nspec: {warm: 7m}";
         assert_eq!(subject(policy).validated().plan.warm, 420_000);

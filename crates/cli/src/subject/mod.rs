@@ -8,6 +8,7 @@ use crossfade_api::RolloutSpec;
 use crossfade_engine::observed::{Observed, Owner, ReplicaSet, Service, Workload};
 use crossfade_engine::validated::{Policies, Validated, validate};
 use crossfade_engine::{Memory, step};
+use crossfade_metrics_analysis::template::problem;
 use crossfade_traffic_switching::service;
 use serde_json::{Map, Value, json};
 
@@ -135,7 +136,13 @@ impl Subject {
                     .collect()
             })
             .unwrap_or_default();
-        validate(&self.spec, &annotations, &self.policies)
+        let mut validated = validate(&self.spec, &annotations, &self.policies);
+        let template = (self.deployment.as_ref()).and_then(|it| it.pointer("/spec/template"));
+        if let Some(template) = template.filter(|_| validated.plan.analysis.scrape) {
+            let metrics = &validated.plan.analysis.pods;
+            validated.problems.extend(problem(template, metrics));
+        }
+        validated
     }
 
     /// Why the planner would refuse a new template now, beside problems of the plan itself: it is asked

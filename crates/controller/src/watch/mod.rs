@@ -23,6 +23,7 @@ use raw::{Raw, kind};
 use store::{Place, Store};
 
 use crate::lock;
+use crate::observe::read::deleting;
 use crate::ports::Ports;
 use crate::queue::{Key, Queue};
 
@@ -36,6 +37,8 @@ struct Seen {
     /// Of a Rollout: which installation its status names, if there is a status at all. One removed by
     /// somebody is made anew, and a release may be given to another installation.
     holder: Option<String>,
+    /// Of a Rollout: the Deployment it names, if that is not the one of its own name.
+    deployment: Option<String>,
 }
 
 /// The stores of the watches that are always open.
@@ -68,6 +71,9 @@ fn seen(object: &Value) -> Seen {
             let named = status.get("controller").and_then(Value::as_str);
             named.unwrap_or_default().to_owned()
         }),
+        deployment: (object.pointer("/spec/deployment").and_then(Value::as_str))
+            .filter(|named| meta.get("name").and_then(Value::as_str) != Some(named))
+            .map(str::to_owned),
     }
 }
 
@@ -106,11 +112,9 @@ impl Always {
     pub fn keys_of_workload(&self, namespace: &str, name: &str) -> Vec<Key> {
         let keys: Vec<Key> = self
             .rollouts
-            .all()
+            .within(namespace)
             .iter()
-            .filter(|rollout| {
-                store::place(rollout).0 == namespace && deployment_of(rollout) == name
-            })
+            .filter(|rollout| deployment_of(rollout) == name)
             .map(|rollout| Key::new(namespace, &store::place(rollout).1))
             .collect();
         if keys.is_empty() {
@@ -179,6 +183,9 @@ impl Always {
 
     fn rollout_event(&self, queue: &Queue, at: &Place) {
         let object = self.rollouts.get(&at.0, &at.1);
+        let named = lock(&self.seen_rollouts)
+            .get(at)
+            .and_then(|seen| seen.deployment.clone());
         if moved(&self.seen_rollouts, at, object.as_deref()) {
             let key = Key::new(&at.0, &at.1);
             if object.as_deref().is_some_and(Self::unhandled_abort) {
@@ -186,9 +193,9 @@ impl Always {
             } else {
                 queue.wake_now(&key)
             }
-            // One that is gone, named like its Deployment, may have stood in the way of another.
-            if object.is_none() {
-                for other in self.keys_of_workload(&at.0, &at.1) {
+            // One that is gone or going may have stood in the way of another for the same Deployment.
+            if object.as_deref().is_none_or(deleting) {
+                for other in self.keys_of_workload(&at.0, named.as_ref().unwrap_or(&at.1)) {
                     queue.wake_now(&other);
                 }
             }
@@ -325,4 +332,42 @@ fn spawn<const META: bool>(
         clock: Arc::clone(&ports.clock),
     };
     tasks.spawn(kept.run());
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn rollout(name: &str, version: u32) -> Value {
+        json!({
+            "metadata": {
+                "namespace": "shop", "name": name, "uid": name, "resourceVersion": version.to_string(),
+                "generation": 1,
+            },
+            "spec": { "deployment": "web" },
+        })
+    }
+
+    /// Whatever its name was: the other one for the same Deployment acts now.
+    #[test]
+    fn a_rollout_that_goes_wakes_the_one_it_stood_in_the_way_of() {
+        let (always, queue) = (Always::default(), Queue::new(2));
+        let at = |name: &str| ("shop".to_owned(), name.to_owned());
+        for name in ["first", "second"] {
+            always.rollouts.apply("", rollout(name, 1));
+            always.rollout_event(&queue, &at(name));
+        }
+        queue.clear();
+        let mut going = rollout("first", 2);
+        going["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+        always.rollouts.apply("", going);
+        always.rollout_event(&queue, &at("first"));
+        assert_eq!(queue.depth().0, 2, "both while it is going");
+        queue.clear();
+        always.rollouts.delete("", &at("first"), "first", 3);
+        always.rollout_event(&queue, &at("first"));
+        assert_eq!(queue.depth().0, 2, "both when it is gone");
+    }
 }

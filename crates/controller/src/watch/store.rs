@@ -250,6 +250,17 @@ impl Store {
         lock(&self.inner).objects.values().cloned().collect()
     }
 
+    /// The objects of a namespace, in order of name.
+    #[must_use]
+    pub fn within(&self, namespace: &str) -> Vec<Arc<Value>> {
+        lock(&self.inner)
+            .objects
+            .range((namespace.to_owned(), String::new())..)
+            .take_while(|((of, _), _)| of == namespace)
+            .map(|(_, object)| Arc::clone(object))
+            .collect()
+    }
+
     /// How many objects it holds.
     #[must_use]
     pub fn len(&self) -> usize {
