@@ -165,6 +165,7 @@ scenarios! {
     git_revert_to_unserved
     gives_way_quota
     grow_in_handover
+    grow_then_lose_pods
     hand_over_slow
     headless_steps
     invalid_at_rest
@@ -276,6 +277,8 @@ scenarios! {
     undo_step
     undo_then_pushed
     undo_to_revision
+    undo_unclear_hold
+    undo_unclear_rollback
     undo_unknown_revision
     undo_warm
     undo_without_service

@@ -132,6 +132,11 @@ fn command(run: &mut Run, line: &str, words: &[&str], strict: bool) {
         ["push-raw", image] => run.world.push(raw(image)),
         ["command", rest @ ..] => control(run, rest),
         ["scale", number] => run.world.edit(|web| web.replicas = parse(number)),
+        // maxUnavailable is a share of N.
+        ["scale", number, "unavailable", share] => run.world.edit(|web| {
+            web.replicas = parse(number);
+            web.unavailable = parse(share);
+        }),
         ["image", image, manner @ ..] => {
             let mut known = run.world.manner(image);
             for word in manner {
