@@ -37,6 +37,7 @@ impl Pass<'_> {
         if self.aside_left_at_rest(workload) {
             return;
         }
+        self.drop_older_copies();
         if !workload.paused {
             self.event(
                 false,
@@ -101,6 +102,24 @@ impl Pass<'_> {
         self.start(workload);
         if self.memory.phase == Phase::RolledBack {
             self.memory.release = before;
+        }
+    }
+
+    /// The copy of stable's template stays, and makes those of earlier candidates useless: without this each
+    /// rejected template would leave one.
+    fn drop_older_copies(&mut self) {
+        let Some(release) = &self.memory.release else {
+            return;
+        };
+        let ours = release.candidate.clone();
+        let kept = &self.seen.kept;
+        if !kept.iter().any(|kept| kept.candidate == ours) {
+            return;
+        }
+        for older in kept.iter().filter(|kept| kept.candidate != ours) {
+            self.emit(Effect::DropKeptTemplate {
+                target: target(&older.name, &older.uid, ""),
+            });
         }
     }
 }
