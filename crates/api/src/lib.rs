@@ -27,7 +27,9 @@ pub use status::{
     ControlStatus, HistoryEntry, Phase, PlanStatus, RejectedEntry, RolloutStatus, SideStatus,
     SignalStatus, StepState, StepStatus, VerdictStatus, WeightStatus,
 };
-pub use strategy::{Approval, ApprovalThen, BlueGreen, Canary, Drain, Settle, Step, Strategy};
+pub use strategy::{
+    Approval, ApprovalThen, BlueGreen, Canary, Drain, RetainedRevisions, Settle, Step, Strategy,
+};
 pub use weight::Weight;
 
 /// API group of every Crossfade kind.

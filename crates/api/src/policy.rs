@@ -4,7 +4,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{AnalysisSpec, Drain, Duration, Settle, Strategy};
+use crate::{AnalysisSpec, Drain, Duration, RetainedRevisions, Settle, Strategy};
 
 /// Waits in front of traffic, without names of objects.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -51,6 +51,10 @@ macro_rules! policy {
             /// Longest wait for pods to become ready without structural progress, default ten minutes.
             #[serde(default, skip_serializing_if = "Option::is_none")]
             pub progress_deadline: Option<Duration>,
+            /// What an undo, or a template pushed again that has served everything before, takes: `short`, the default,
+            /// has no steps and no approvals; `steps` has those of the plan.
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            pub retained_revisions: Option<RetainedRevisions>,
         }
     };
 }
@@ -72,6 +76,7 @@ impl From<ClusterRolloutPolicySpec> for RolloutPolicySpec {
             traffic,
             analysis,
             progress_deadline,
+            retained_revisions,
         } = spec;
         Self {
             strategy,
@@ -79,6 +84,7 @@ impl From<ClusterRolloutPolicySpec> for RolloutPolicySpec {
             traffic,
             analysis,
             progress_deadline,
+            retained_revisions,
         }
     }
 }

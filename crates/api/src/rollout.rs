@@ -5,7 +5,9 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{AnalysisSpec, ControlSpec, Drain, Duration, RolloutStatus, Settle, Strategy};
+use crate::{
+    AnalysisSpec, ControlSpec, Drain, Duration, RetainedRevisions, RolloutStatus, Settle, Strategy,
+};
 
 /// How one Deployment is released (spec) and what goes on and why (status).
 ///
@@ -53,6 +55,10 @@ pub struct RolloutSpec {
     /// Longest wait for pods to become ready without structural progress, default ten minutes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub progress_deadline: Option<Duration>,
+    /// What an undo, or a template pushed again that has served everything before, takes: `short`, the default,
+    /// has no steps and no approvals; `steps` has those of the plan.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retained_revisions: Option<RetainedRevisions>,
     /// The newest command.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub control: Option<ControlSpec>,

@@ -31,6 +31,17 @@ pub struct Canary {
     pub min_replicas: Option<u32>,
 }
 
+/// What a template takes that has served everything before and is still in the Deployment's history.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum RetainedRevisions {
+    /// No steps and no approvals: full size, all traffic, the warm stay.
+    #[default]
+    Short,
+    /// The plan, as any other template.
+    Steps,
+}
+
 /// Blue-green: one move of all traffic.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]

@@ -1,7 +1,9 @@
 //! The plan that is carried out, and what follows from it alone: shares, sizes, words. How it comes about
 //! from what users wrote is in `validated`.
 
-use crossfade_api::{ApprovalThen, Duration, Inconclusive, NoDataThen, PodMetrics, Weight};
+use crossfade_api::{
+    ApprovalThen, Duration, Inconclusive, NoDataThen, PodMetrics, RetainedRevisions, Weight,
+};
 use serde::{Deserialize, Serialize};
 
 /// The plan of a release: every question answered.
@@ -21,6 +23,8 @@ pub struct Plan {
     /// The Service the shares are about; `None`: all.
     pub service: Option<String>,
     pub analysis: Analysis,
+    /// Whether a retained revision goes without steps.
+    pub retained: RetainedRevisions,
 }
 
 /// One step, resolved.

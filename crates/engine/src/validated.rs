@@ -8,7 +8,7 @@ use crate::annotated;
 pub use crate::plan::{Analysis, Plan, PlannedBlueGreen, PlannedStep};
 use crossfade_api::{
     AnalysisSource, Duration, Inconclusive, NoDataThen, PodMetrics, PolicyTraffic,
-    RolloutPolicySpec, RolloutSpec, Step, Weight, annotations,
+    RetainedRevisions, RolloutPolicySpec, RolloutSpec, Step, Weight, annotations,
 };
 
 /// A plan, or why there is none.
@@ -55,6 +55,7 @@ pub fn validate(
             }),
             analysis: spec.analysis.clone(),
             progress_deadline: spec.progress_deadline,
+            retained_revisions: spec.retained_revisions,
         },
     )];
     layers.push((
@@ -155,6 +156,11 @@ impl Resolver<'_> {
                 "drain.atLeast",
                 |layer| layer.traffic.clone()?.drain?.at_least,
                 5000,
+            ),
+            retained: self.first(
+                "retainedRevisions",
+                |layer| layer.retained_revisions,
+                RetainedRevisions::Short,
             ),
             progress_deadline: self.length(
                 "progressDeadline",

@@ -2,7 +2,7 @@
 //! former life left behind.
 
 use crossfade_api::annotations::STRATEGY;
-use crossfade_api::{Phase, StepState};
+use crossfade_api::{Phase, RetainedRevisions, StepState};
 
 use crate::effect::Effect;
 use crate::identity::{fingerprint, images, same_template};
@@ -137,7 +137,9 @@ impl Pass<'_> {
         self.memory.refused = None;
         let candidate = self.seen.fresh_candidate.clone();
         let (mut plan, mut sources) = (self.validated.plan.clone(), self.validated.sources.clone());
-        if let Some(revision) = self.retained(workload) {
+        if let Some(revision) = self.retained(workload)
+            && plan.retained == RetainedRevisions::Short
+        {
             plan.steps.clear();
             sources.insert(
                 "steps".to_owned(),

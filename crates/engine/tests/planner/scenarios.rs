@@ -162,6 +162,7 @@ scenarios! {
     fence_before_flip
     flaps_before_any_weight
     git_revert_to_history
+    git_revert_to_history_by_steps
     git_revert_to_unserved
     gives_way_quota
     grow_in_handover
