@@ -3,9 +3,9 @@
 use std::future::Future;
 use std::time::Duration;
 
-use crossfade_api::Rollout;
+use kube::api::{ApiResource, DynamicObject};
 use kube::config::{KubeConfigOptions, Kubeconfig};
-use kube::{Api, Client, Config};
+use kube::{Api, Client, Config, Resource};
 
 use crate::args::Global;
 use crate::exit::Failure;
@@ -54,9 +54,25 @@ impl Cluster {
         Ok(Self { client, namespace })
     }
 
-    /// The Rollouts of the namespace.
-    pub fn rollouts(&self) -> Api<Rollout> {
-        Api::namespaced(self.client.clone(), &self.namespace)
+    /// The Rollouts of the namespace, as they are: one that cannot be decoded is one of them too.
+    pub fn rollouts(&self) -> Api<DynamicObject> {
+        self.namespaced::<crossfade_api::Rollout>()
+    }
+
+    /// The Rollouts of every namespace.
+    pub fn all_rollouts(&self) -> Api<DynamicObject> {
+        self.everywhere::<crossfade_api::Rollout>()
+    }
+
+    /// Objects of a kind of ours in the namespace, undecoded.
+    pub fn namespaced<K: Resource<DynamicType = ()>>(&self) -> Api<DynamicObject> {
+        let kind = ApiResource::erase::<K>(&());
+        Api::namespaced_with(self.client.clone(), &self.namespace, &kind)
+    }
+
+    /// Objects of a kind of ours in the cluster, undecoded.
+    pub fn everywhere<K: Resource<DynamicType = ()>>(&self) -> Api<DynamicObject> {
+        Api::all_with(self.client.clone(), &ApiResource::erase::<K>(&()))
     }
 }
 

@@ -3,7 +3,7 @@
 use std::io::{IsTerminal, Write};
 use std::time::Duration;
 
-use crossfade_api::{Phase, Rollout};
+use crossfade_api::Phase;
 use futures::StreamExt;
 use futures::stream::BoxStream;
 use kube::runtime::WatchStreamExt;
@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use crate::clock;
 use crate::cluster::Cluster;
 use crate::exit::Failure;
+use crate::rollout::Rollout;
 use crate::screen::{Screen, Size};
 use crate::show;
 
@@ -26,6 +27,7 @@ impl Follow {
         Self {
             stream: watch_object(cluster.rollouts(), name)
                 .default_backoff()
+                .map(|state| state.map(|object| object.map(Rollout::from)))
                 .boxed(),
         }
     }

@@ -14,6 +14,7 @@ mod find;
 mod follow;
 mod output;
 mod raw;
+mod rollout;
 mod screen;
 mod show;
 mod subject;

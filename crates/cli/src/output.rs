@@ -10,18 +10,18 @@ use serde_json::{Value, json};
 
 use crate::args::Format;
 use crate::exit::{Exit, Failure};
+use crate::rollout::Rollout;
 
 /// A Rollout as printed.
-pub fn rollout(rollout: &crossfade_api::Rollout) -> Result<Value, Failure> {
-    let mut value =
-        serde_json::to_value(rollout).map_err(|error| Failure::new(error.to_string()))?;
+pub fn rollout(rollout: &Rollout) -> Value {
+    let mut value = rollout.raw().clone();
     if let Some(status) = value["status"].as_object_mut() {
         status.remove("memory");
     }
     if let Some(metadata) = value["metadata"].as_object_mut() {
         metadata.remove("managedFields");
     }
-    Ok(value)
+    value
 }
 
 /// Several, as kubectl prints them.

@@ -67,6 +67,11 @@ pub fn path(object: &Value) -> Result<String, Failure> {
     })
 }
 
+/// Path of a Deployment.
+pub fn deployment(namespace: &str, name: &str) -> String {
+    format!("/apis/apps/v1/namespaces/{namespace}/deployments/{name}")
+}
+
 async fn send(
     cluster: &Cluster,
     what: &str,

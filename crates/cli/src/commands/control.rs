@@ -4,7 +4,7 @@
 use std::hash::{BuildHasher, Hasher};
 use std::time::Duration;
 
-use crossfade_api::{Action, ControlStatus, HistoryEntry, Phase, Rollout};
+use crossfade_api::{Action, ControlStatus, HistoryEntry, Phase};
 use kube::ResourceExt;
 use kube::api::{Patch, PatchParams};
 use serde_json::json;
@@ -14,6 +14,7 @@ use crate::cluster::{Cluster, call};
 use crate::commands::end::{Ended, ended};
 use crate::exit::{Exit, Failure};
 use crate::follow::{self, Follow, View, phase};
+use crate::rollout::Rollout;
 use crate::{find, output};
 
 /// Longest wait for the controller's answer.
@@ -118,6 +119,10 @@ pub async fn answer(
 /// Nothing under way: said here, so that nobody waits for an answer that cannot help.
 fn refuse_early(rollout: &Rollout, action: Action) -> Result<(), Failure> {
     let (name, phase) = (rollout.name_any(), phase(rollout));
+    // What is not understood here the controller may understand.
+    if rollout.misread().is_some() {
+        return Ok(());
+    }
     let wrong = |why: &str, next: String| Err(Failure::new(format!("{name}: {why}")).next(next));
     match (phase, action) {
         // Which revisions there are the controller knows.
@@ -143,6 +148,9 @@ pub async fn run(cluster: &Cluster, order: Order, arguments: &Control) -> Result
         refuse_early(&rollout, order.action)?;
     }
     let name = rollout.name_any();
+    if let Some(why) = rollout.unreadable() {
+        eprintln!("{name}: {why}");
+    }
     let id = write(cluster, &rollout, order, arguments.reason.as_deref()).await?;
     let limit = arguments
         .timeout
@@ -251,5 +259,14 @@ mod tests {
         let ids: std::collections::BTreeSet<String> = (0..1000).map(|_| fresh_id()).collect();
         assert_eq!(ids.len(), 1000);
         assert!(ids.iter().all(|id| id.len() == 16));
+    }
+
+    #[test]
+    fn a_phase_of_a_newer_version_keeps_no_abort_back() {
+        let rollout = |phase: &str| {
+            Rollout::read(json!({ "metadata": { "name": "web" }, "status": { "phase": phase } }))
+        };
+        assert!(refuse_early(&rollout("Mirroring"), Action::Abort).is_ok());
+        assert!(refuse_early(&rollout("Idle"), Action::Abort).is_err());
     }
 }

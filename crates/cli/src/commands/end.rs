@@ -3,13 +3,14 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crossfade_api::{HistoryEntry, Phase, Rollout, StepState};
+use crossfade_api::{HistoryEntry, Phase, StepState};
 use tokio::time::Instant;
 
 use crate::args::Format;
 use crate::exit::{Exit, Failure};
 use crate::follow::{self, Follow, View};
 use crate::output;
+use crate::rollout::Rollout;
 
 /// A refusal that stands this long is not from before our push.
 const REFUSED: Duration = Duration::from_secs(10);

@@ -1,6 +1,6 @@
 //! `status`, `list`, `explain`, `history`: reading only.
 
-use crossfade_api::{Phase, Rollout, annotations};
+use crossfade_api::{Phase, annotations};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 use kube::api::ListParams;
@@ -11,13 +11,14 @@ use crate::args::{Format, List, Look, Status};
 use crate::cluster::{Cluster, call};
 use crate::exit::{Exit, Failure};
 use crate::follow::{self, Follow, View, phase};
+use crate::rollout::Rollout;
 use crate::show::{self, Trouble, Workload};
 use crate::{clock, find, output};
 
 pub async fn status(cluster: &Cluster, arguments: &Status) -> Result<Exit, Failure> {
     let rollout = find::rollout(cluster, arguments.workload.as_deref()).await?;
     match (arguments.watch, arguments.output) {
-        (false, Some(format)) => output::print(&output::rollout(&rollout)?, format)?,
+        (false, Some(format)) => output::print(&output::rollout(&rollout), format)?,
         (false, None) => output::say(&show::status(&rollout, clock::now()))?,
         (true, None) => {
             watch(
@@ -31,7 +32,7 @@ pub async fn status(cluster: &Cluster, arguments: &Status) -> Result<Exit, Failu
         (true, Some(format)) => {
             let mut last = Value::Null;
             let print = |rollout: &Rollout| {
-                let value = output::rollout(rollout)?;
+                let value = output::rollout(rollout);
                 if value["status"] != last["status"] {
                     output::print(&value, format)?;
                     last = value;
@@ -69,19 +70,15 @@ async fn watch(
 }
 
 pub async fn list(cluster: &Cluster, arguments: &List) -> Result<Exit, Failure> {
-    let api: Api<Rollout> = if arguments.all_namespaces {
-        Api::all(cluster.client.clone())
+    let api = if arguments.all_namespaces {
+        cluster.all_rollouts()
     } else {
         cluster.rollouts()
     };
-    let all = call("list the Rollouts", api.list(&ListParams::default()))
-        .await?
-        .items;
+    let listed = call("list the Rollouts", api.list(&ListParams::default())).await?;
+    let all: Vec<Rollout> = listed.items.into_iter().map(Rollout::from).collect();
     if let Some(format) = arguments.output {
-        let items = all
-            .iter()
-            .map(output::rollout)
-            .collect::<Result<Vec<_>, _>>()?;
+        let items = all.iter().map(output::rollout).collect();
         output::print(&output::list(items), format)?;
     } else if all.is_empty() {
         eprintln!(
@@ -102,7 +99,7 @@ pub async fn history(cluster: &Cluster, arguments: &Look) -> Result<Exit, Failur
     let rollout = find::rollout(cluster, arguments.workload.as_deref()).await?;
     match arguments.output {
         Some(format) => {
-            let value = output::rollout(&rollout)?["status"]["history"].take();
+            let value = output::rollout(&rollout)["status"]["history"].take();
             output::print(
                 &if value.is_null() {
                     Value::Array(Vec::new())
@@ -120,7 +117,7 @@ pub async fn history(cluster: &Cluster, arguments: &Look) -> Result<Exit, Failur
 pub async fn explain(cluster: &Cluster, arguments: &Look) -> Result<Exit, Failure> {
     let rollout = find::rollout(cluster, arguments.workload.as_deref()).await?;
     if arguments.output == Some(Format::Name) {
-        output::print(&output::rollout(&rollout)?, Format::Name)?;
+        output::print(&output::rollout(&rollout), Format::Name)?;
         return Ok(Exit::Done);
     }
     let troubles = troubles(cluster, &rollout).await?;

@@ -5,6 +5,7 @@ mod control;
 #[cfg(feature = "demo")]
 mod demo;
 mod end;
+mod gate;
 mod install;
 mod look;
 mod plan;

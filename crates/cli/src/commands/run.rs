@@ -12,8 +12,10 @@ use crate::cluster::Cluster;
 use crate::commands::control;
 use crate::commands::end::{Ended, ended};
 use crate::exit::{Exit, Failure};
+use crate::find::{self, Named};
 use crate::follow::{Follow, phase};
-use crate::{find, output, raw};
+use crate::rollout::Rollout;
+use crate::{output, raw};
 
 /// Longest wait for the end of a release.
 const END: Duration = Duration::from_secs(3600);
@@ -27,7 +29,8 @@ pub struct Release<'a> {
 }
 
 pub async fn run(cluster: &Cluster, release: &Release<'_>) -> Result<Exit, Failure> {
-    let name = find::bare(release.workload)?;
+    let (name, rollout) = meant(cluster, find::named(release.workload)?).await?;
+    let name = name.as_str();
     // What there is to print at once; with `wait` the end of the release takes its place.
     let format = release.output.filter(|_| !release.wait);
     let uri = format!(
@@ -43,7 +46,6 @@ pub async fn run(cluster: &Cluster, release: &Release<'_>) -> Result<Exit, Failu
             ))
             .next("name the namespace with -n")
         })?;
-    let rollout = find::rollout_of(cluster, name).await?;
     if rollout.is_none() && deployment["metadata"]["annotations"][annotations::STRATEGY].is_null() {
         // Paused without anybody who would unpause it, the change would wait for ever.
         return Err(
@@ -111,6 +113,18 @@ pub async fn run(cluster: &Cluster, release: &Release<'_>) -> Result<Exit, Failu
     ended(&mut Follow::new(cluster, &rollout_name), &before, limit)
         .await?
         .tell(&rollout_name, release.output)
+}
+
+/// The Deployment that is meant, and the Rollout that is for it.
+async fn meant(cluster: &Cluster, named: Named<'_>) -> Result<(String, Option<Rollout>), Failure> {
+    if let Named::Rollout(name) = named {
+        let rollout = find::rollout(cluster, Some(&format!("rollout/{name}"))).await?;
+        return Ok((find::deployment(&rollout), Some(rollout)));
+    }
+    // A bare name is the Deployment's here: that is what is changed.
+    let named = Named::Deployment(named.name());
+    let rollout = find::rollout_of(cluster, named).await?;
+    Ok((named.name().to_owned(), rollout))
 }
 
 /// The patch, guarded by who the Deployment is and what its containers are called; empty when

@@ -6,17 +6,19 @@
 use std::time::Duration;
 
 use crossfade_api::install;
-use crossfade_api::{Action, Phase, Rollout, annotations};
+use crossfade_api::{Action, Phase};
 use crossfade_engine::identity::same_template;
+use kube::ResourceExt;
 use kube::api::ListParams;
-use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
 
 use crate::args::Uninstall;
 use crate::cluster::{Cluster, call};
 use crate::commands::control::{self, Order};
+use crate::commands::gate::{Gate, template_of};
 use crate::exit::{Exit, Failure};
 use crate::follow::{self, Follow, View, phase};
+use crate::rollout::Rollout;
 use crate::{find, raw};
 
 pub async fn run(cluster: &Cluster, arguments: &Uninstall) -> Result<Exit, Failure> {
@@ -27,7 +29,7 @@ pub async fn run(cluster: &Cluster, arguments: &Uninstall) -> Result<Exit, Failu
             .map(|rollout| {
                 let state = match phase(rollout) {
                     Phase::Idle => "gated",
-                    other => other.as_str(),
+                    _ => rollout.phase_word(),
                 };
                 format!(
                     "{}/{} ({state})",
@@ -60,7 +62,7 @@ pub async fn run(cluster: &Cluster, arguments: &Uninstall) -> Result<Exit, Failu
 /// another installation carries out keeps its controller and its admission, but not its kinds.
 async fn held(cluster: &Cluster, arguments: &Uninstall) -> Result<Vec<Rollout>, Failure> {
     let which = &arguments.which;
-    let api: Api<Rollout> = Api::all(cluster.client.clone());
+    let api = cluster.all_rollouts();
     let listed = call("list the Rollouts", async {
         match api.list(&ListParams::default()).await {
             Ok(list) => Ok(list.items),
@@ -70,7 +72,7 @@ async fn held(cluster: &Cluster, arguments: &Uninstall) -> Result<Vec<Rollout>, 
         }
     })
     .await?;
-    let ours = listed.into_iter().filter(|rollout| {
+    let ours = listed.into_iter().map(Rollout::from).filter(|rollout| {
         let namespaces = which.namespaces.as_ref();
         namespaces.is_none_or(|names| names.contains(&rollout.namespace().unwrap_or_default()))
     });
@@ -117,61 +119,12 @@ async fn is_there(cluster: &Cluster, name: &str) -> Result<bool, Failure> {
 /// Whether the Deployment of a Rollout at rest is paused on a template that does not serve. Paused on the
 /// one that does, somebody else paused it: nothing would start.
 async fn gated(cluster: &Cluster, rollout: &Rollout) -> Result<bool, Failure> {
-    let base = apps(&rollout.namespace().unwrap_or_default());
-    let uri = format!("{base}/deployments/{}", find::deployment(rollout));
-    let Some(deployment) = raw::get(cluster, "read the Deployment", &uri).await? else {
-        return Ok(false);
+    let there = Cluster {
+        client: cluster.client.clone(),
+        namespace: rollout.namespace().unwrap_or_default(),
     };
-    if deployment["spec"]["paused"] != true {
-        return Ok(false);
-    }
-    let sets = own_sets(cluster, &base, &deployment).await?;
-    Ok(serving(&deployment, &sets).is_none_or(|set| !has_template(&deployment, set)))
-}
-
-fn apps(namespace: &str) -> String {
-    format!("/apis/apps/v1/namespaces/{namespace}")
-}
-
-/// The ReplicaSets that a Deployment controls.
-async fn own_sets(
-    cluster: &Cluster,
-    base: &str,
-    deployment: &Value,
-) -> Result<Vec<Value>, Failure> {
-    let listed = raw::get(
-        cluster,
-        "list the ReplicaSets",
-        &format!("{base}/replicasets"),
-    )
-    .await?;
-    let items = listed.and_then(|mut list| match list["items"].take() {
-        Value::Array(items) => Some(items),
-        _ => None,
-    });
-    Ok(items
-        .unwrap_or_default()
-        .into_iter()
-        .filter(|set| controlled(deployment, set))
-        .collect())
-}
-
-fn controlled(deployment: &Value, set: &Value) -> bool {
-    let owners = set["metadata"]["ownerReferences"].as_array();
-    (owners.into_iter().flatten())
-        .any(|owner| owner["controller"] == true && owner["uid"] == deployment["metadata"]["uid"])
-}
-
-/// The one ReplicaSet with pods; `None`: there is none, or several.
-fn serving<'a>(deployment: &Value, sets: &'a [Value]) -> Option<&'a Value> {
-    let mut active = sets.iter().filter(|set| {
-        controlled(deployment, set) && set["spec"]["replicas"].as_u64().unwrap_or(0) > 0
-    });
-    active.next().filter(|_| active.next().is_none())
-}
-
-fn has_template(deployment: &Value, set: &Value) -> bool {
-    same_template(&deployment["spec"]["template"], &set["spec"]["template"])
+    let gate = Gate::read(&there, &find::deployment(rollout)).await?;
+    Ok(gate.is_some_and(|gate| gate.gated()))
 }
 
 async fn order(cluster: &Cluster, rollout: &Rollout, order: Order) -> Result<(), Failure> {
@@ -283,12 +236,9 @@ async fn put_back(cluster: &Cluster, rollout: &Rollout, limit: Duration) -> Resu
             "push it yourself (git revert), wait until the Deployment is unpaused, then uninstall",
         )
     };
-    let base = apps(&cluster.namespace);
-    let uri = format!("{base}/deployments/{name}");
-    let deployment = raw::get(cluster, "read the Deployment", &uri)
-        .await?
-        .ok_or_else(gone)?;
-    let sets = own_sets(cluster, &base, &deployment).await?;
+    let uri = raw::deployment(&cluster.namespace, &name);
+    let gate = Gate::read(cluster, &name).await?.ok_or_else(gone)?;
+    let deployment = &gate.deployment;
     // Scaled to 0 none has pods; then the status still knows which was stable.
     let stable = rollout
         .status
@@ -296,13 +246,10 @@ async fn put_back(cluster: &Cluster, rollout: &Rollout, limit: Duration) -> Resu
         .and_then(|status| status.stable.as_ref())
         .map(|stable| stable.name.as_str());
     let named = |set: &&Value| stable.is_some() && set["metadata"]["name"].as_str() == stable;
-    let set = (sets.iter().find(named))
-        .or_else(|| serving(&deployment, &sets))
+    let set = (gate.sets.iter().find(named))
+        .or_else(|| gate.serving())
         .ok_or_else(gone)?;
-    let mut template = set["spec"]["template"].clone();
-    if let Some(labels) = template["metadata"]["labels"].as_object_mut() {
-        labels.remove(annotations::POD_TEMPLATE_HASH);
-    }
+    let template = template_of(set);
     let operations = json!([
         { "op": "test", "path": "/metadata/uid", "value": deployment["metadata"]["uid"] },
         { "op": "test", "path": "/spec/template", "value": deployment["spec"]["template"] },
@@ -319,7 +266,7 @@ async fn put_back(cluster: &Cluster, rollout: &Rollout, limit: Duration) -> Resu
     let deployment = raw::get(cluster, "read the Deployment", &uri)
         .await?
         .ok_or_else(gone)?;
-    if !has_template(&deployment, set) {
+    if !same_template(&deployment["spec"]["template"], &set["spec"]["template"]) {
         return Err(Failure::new(format!(
             "{name}: somebody wrote another template in between; nothing was removed"
         ))
@@ -377,26 +324,6 @@ async fn remove(cluster: &Cluster, arguments: &Uninstall) -> Result<Exit, Failur
 mod tests {
     use super::*;
 
-    fn set(name: &str, owner: &str, replicas: u32, image: &str) -> Value {
-        json!({
-            "metadata": { "name": name, "ownerReferences": [{ "uid": owner, "controller": true }] },
-            "spec": { "replicas": replicas, "template": {
-                "metadata": { "labels": { "app": "web", "pod-template-hash": name } },
-                "spec": { "containers": [{ "name": "app", "image": image }] },
-            } },
-        })
-    }
-
-    fn deployment(image: &str) -> Value {
-        json!({
-            "metadata": { "uid": "u1" },
-            "spec": { "paused": true, "template": {
-                "metadata": { "labels": { "app": "web" } },
-                "spec": { "containers": [{ "name": "app", "image": image }] },
-            } },
-        })
-    }
-
     #[test]
     fn what_another_installation_carries_out_is_not_in_the_way() {
         let rollout = |phase: &str, holder: &str| -> Rollout {
@@ -411,34 +338,5 @@ mod tests {
         assert!(!elsewhere("Warm", "crossfade"));
         // At rest whoever is left takes the next release: a gated template would be lost with the last one.
         assert!(!elsewhere("Idle", "another"));
-    }
-
-    #[test]
-    fn gated_is_what_does_not_serve() {
-        let sets = [
-            set("old", "u1", 0, "app:0"),
-            set("one", "u1", 3, "app:1"),
-            set("other", "u2", 3, "app:9"),
-        ];
-        let held = |image: &str| {
-            let deployment = deployment(image);
-            serving(&deployment, &sets).is_none_or(|set| !has_template(&deployment, set))
-        };
-        assert!(held("app:2"));
-        assert!(held("app:0"), "one of the history does not serve");
-        assert!(!held("app:1"), "paused by hand on what serves");
-    }
-
-    #[test]
-    fn what_serves_is_one_replica_set_of_the_deployment() {
-        let deployment = deployment("app:1");
-        let one = [set("one", "u1", 3, "app:1"), set("other", "u2", 3, "app:9")];
-        assert_eq!(
-            serving(&deployment, &one).unwrap()["metadata"]["name"],
-            "one"
-        );
-        let two = [set("one", "u1", 3, "app:1"), set("two", "u1", 1, "app:2")];
-        assert!(serving(&deployment, &two).is_none());
-        assert!(serving(&deployment, &[]).is_none());
     }
 }

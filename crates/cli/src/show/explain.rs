@@ -1,7 +1,7 @@
 //! Why a release stands where it stands and what gets it moving, as text and as data. What the ways are
 //! stands in `ways`.
 
-use crossfade_api::{Phase, Rollout};
+use crossfade_api::Phase;
 use jiff::Timestamp;
 use kube::ResourceExt;
 use serde::Serialize;
@@ -12,6 +12,7 @@ use super::ways::Ways;
 use crate::exit::Failure;
 use crate::follow::phase;
 use crate::output;
+use crate::rollout::Rollout;
 
 /// What is wrong with a pod or a Deployment, in the cluster's own words.
 #[derive(Debug, PartialEq, Eq, Serialize)]
@@ -29,7 +30,7 @@ pub fn explanation(rollout: &Rollout, troubles: &[Trouble], ways: &Ways) -> Resu
     let mut value = json!({
         "kind": "Explanation",
         "metadata": { "name": rollout.name_any(), "namespace": rollout.namespace() },
-        "status": output::rollout(rollout)?["status"].take(),
+        "status": output::rollout(rollout)["status"].take(),
         "troubles": data(serde_json::to_value(troubles))?,
     });
     let said = data(serde_json::to_value(ways))?;

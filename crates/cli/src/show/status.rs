@@ -1,16 +1,17 @@
 //! Where one release stands: some lines for the screen, one for a log.
 
-use crossfade_api::{Phase, Rollout, SideStatus, StepStatus};
+use crossfade_api::{Phase, SideStatus, StepStatus};
 use jiff::Timestamp;
 use kube::ResourceExt;
 
 use crate::clock;
 use crate::follow::phase;
+use crate::rollout::Rollout;
 
 /// One line for a log. Changes only when something changes: no running times.
 pub fn line(rollout: &Rollout) -> String {
     let status = rollout.status.as_ref();
-    let phase = phase(rollout).as_str();
+    let phase = rollout.phase_word();
     let step = status
         .and_then(|status| status.step.as_ref())
         .filter(|step| step.text != phase)
@@ -27,8 +28,14 @@ pub fn status(rollout: &Rollout, now: Timestamp) -> String {
         "{} in {}: {}\n",
         rollout.name_any(),
         rollout.namespace().unwrap_or_default(),
-        phase(rollout).as_str()
+        rollout.phase_word()
     );
+    for unread in [rollout.unreadable(), rollout.misread()]
+        .into_iter()
+        .flatten()
+    {
+        text.push_str(&format!("  {:<10} {unread}\n", "unreadable"));
+    }
     let Some(status) = &rollout.status else {
         text.push_str("  not looked at yet: is the controller running?\n");
         return text;

@@ -1,11 +1,10 @@
 //! Tables: columns as wide as their widest cell.
 
-use crossfade_api::Rollout;
 use jiff::Timestamp;
 use kube::ResourceExt;
 
 use crate::clock;
-use crate::follow::phase;
+use crate::rollout::Rollout;
 
 /// Rows under a head.
 pub fn table(head: &[&str], rows: &[Vec<String>]) -> String {
@@ -41,19 +40,14 @@ pub fn list(rollouts: &[Rollout], namespaces: bool, now: Timestamp) -> String {
             let step = status.and_then(|status| status.step.as_ref());
             let mut row = vec![
                 rollout.name_any(),
-                phase(rollout).as_str().to_owned(),
+                rollout.phase_word().to_owned(),
                 step.map_or("-", |step| &step.text).to_owned(),
                 status
                     .and_then(|status| status.verdict.as_ref())
                     .map_or("-", |verdict| &verdict.outcome)
                     .to_owned(),
                 clock::ago(step.and_then(|step| step.since), now),
-                cut(
-                    status
-                        .and_then(|status| status.message.as_deref())
-                        .unwrap_or("not looked at yet"),
-                    80,
-                ),
+                cut(&said(rollout), 80),
             ];
             if namespaces {
                 row.insert(0, rollout.namespace().unwrap_or_default());
@@ -62,6 +56,15 @@ pub fn list(rollouts: &[Rollout], namespaces: bool, now: Timestamp) -> String {
         })
         .collect();
     table(&head, &rows)
+}
+
+/// What there is to say first.
+fn said(rollout: &Rollout) -> String {
+    let message = || {
+        let status = rollout.status.as_ref()?;
+        status.message.clone()
+    };
+    (rollout.unreadable().or_else(message)).unwrap_or_else(|| "not looked at yet".to_owned())
 }
 
 /// Ended releases, newest first.
@@ -124,5 +127,20 @@ mod tests {
             table(&["ONE", "TWO"], &rows),
             "ONE   TWO\na     long\nbbbb  x\n"
         );
+    }
+
+    #[test]
+    fn one_that_cannot_be_read_has_its_row_like_the_others() {
+        let read = |name: &str, spec: serde_json::Value| {
+            Rollout::read(serde_json::json!({
+                "metadata": { "name": name, "namespace": "shop" }, "spec": spec,
+                "status": { "phase": "Warm", "message": "it is warm" },
+            }))
+        };
+        let odd = serde_json::json!({ "warm": "soon" });
+        let all = [read("web", serde_json::json!({})), read("odd", odd)];
+        let text = list(&all, true, Timestamp::UNIX_EPOCH);
+        assert!(text.contains("it is warm"), "{text}");
+        assert!(text.contains("spec cannot be read: spec.warm"), "{text}");
     }
 }

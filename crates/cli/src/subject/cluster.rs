@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use crossfade_api::{ClusterRolloutPolicy, RolloutPolicy, RolloutSpec, annotations};
+use crossfade_api::{
+    ClusterRolloutPolicy, RolloutPolicy, RolloutPolicySpec, RolloutSpec, annotations,
+};
 use crossfade_engine::validated::Policies;
 use crossfade_traffic_switching::service;
 use k8s_openapi::api::apps::v1::Deployment;
@@ -15,14 +17,16 @@ use super::{Front, Subject, map};
 use crate::cluster::{Cluster, call};
 use crate::exit::Failure;
 use crate::find;
+use crate::rollout::{Rollout, decode};
 
 impl Subject {
     /// Reads a cluster.
     pub async fn from_cluster(cluster: &Cluster, workload: Option<&str>) -> Result<Self, Failure> {
         let (name, rollout) = match workload {
             Some(workload) => {
-                let name = find::bare(workload)?;
-                (name.to_owned(), find::rollout_of(cluster, name).await?)
+                let named = find::named(workload)?;
+                let rollout = find::rollout_of(cluster, named).await?;
+                (named.name().to_owned(), rollout)
             }
             None => {
                 let rollout = find::rollout(cluster, None).await?;
@@ -68,11 +72,19 @@ impl Subject {
                 .collect();
             fronts.push(Front { object, strangers });
         }
+        let spec =
+            (rollout.as_ref()).map_or_else(|| Ok(RolloutSpec::default()), Rollout::whole_spec)?;
+        let policies = policies(cluster).await?;
+        for (name, why) in &policies.unreadable {
+            notes.push(format!(
+                "policy {name} cannot be read and is left out: {why}; correct the field it names"
+            ));
+        }
         let mut subject = Self {
             name,
-            spec: rollout.map_or_else(RolloutSpec::default, |rollout| rollout.spec),
+            spec,
             deployment: Some(deployment),
-            policies: policies(cluster).await?,
+            policies,
             notes,
             ..Self::default()
         };
@@ -101,21 +113,47 @@ fn value(object: &impl serde::Serialize) -> Result<Value, Failure> {
 
 async fn policies(cluster: &Cluster) -> Result<Policies, Failure> {
     let all = ListParams::default();
-    let namespaced: Api<RolloutPolicy> =
-        Api::namespaced(cluster.client.clone(), &cluster.namespace);
+    let namespaced = cluster.namespaced::<RolloutPolicy>();
     let namespaced = call("list the RolloutPolicies", namespaced.list(&all)).await?;
-    let cluster_wide: Api<ClusterRolloutPolicy> = Api::all(cluster.client.clone());
-    let cluster_wide = call("list the ClusterRolloutPolicies", cluster_wide.list(&all)).await?;
-    Ok(Policies {
-        namespaced: namespaced
-            .into_iter()
-            .map(|policy| (policy.name_any(), policy.spec))
-            .collect(),
-        cluster: cluster_wide
-            .into_iter()
-            .map(|policy| (policy.name_any(), policy.spec.into()))
-            .collect(),
-        // Listed with their types: one that cannot be read is an error above.
-        unreadable: std::collections::BTreeMap::new(),
-    })
+    let everywhere = cluster.everywhere::<ClusterRolloutPolicy>();
+    let everywhere = call("list the ClusterRolloutPolicies", everywhere.list(&all)).await?;
+    let mut policies = Policies::default();
+    for policy in namespaced {
+        let name = policy.name_any();
+        match spec(&policy.data) {
+            Ok(spec) => drop(policies.namespaced.insert(name, spec)),
+            Err(why) => drop(policies.unreadable.insert(name, why)),
+        }
+    }
+    for policy in everywhere {
+        let name = policy.name_any();
+        match spec(&policy.data) {
+            Ok(spec) => drop(policies.cluster.insert(name, spec)),
+            Err(why) => drop(policies.unreadable.insert(name, why)),
+        }
+    }
+    Ok(policies)
+}
+
+/// Both kinds have the same fields. Whether one that cannot be read matters is for the planner to say.
+fn spec(policy: &Value) -> Result<RolloutPolicySpec, String> {
+    match &policy["spec"] {
+        Value::Null => Ok(RolloutPolicySpec::default()),
+        spec => decode(spec, "spec"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_policy_that_cannot_be_read_names_its_field() {
+        let why = spec(&json!({ "spec": { "warm": "soon" } })).unwrap_err();
+        assert!(why.starts_with("spec.warm: "), "{why}");
+        assert!(spec(&json!({ "spec": { "warm": "5m" } })).is_ok());
+        assert!(spec(&json!({})).is_ok());
+    }
 }

@@ -4,14 +4,15 @@ use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::PathBuf;
 
-use crossfade_api::{ClusterRolloutPolicy, Rollout, RolloutPolicy, RolloutPolicySpec, RolloutSpec};
+use crossfade_api::{ClusterRolloutPolicy, RolloutPolicy, RolloutPolicySpec, RolloutSpec};
 use kube::ResourceExt;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::{Front, Subject, text};
 use crate::exit::{Exit, Failure};
-use crate::find;
+use crate::find::{self, Named};
+use crate::rollout::Rollout;
 
 /// Largest file.
 const FILE_BYTES: u64 = 16 << 20;
@@ -27,14 +28,14 @@ impl Subject {
         for file in files {
             objects.extend(read(file)?);
         }
-        let wanted = workload.map(find::bare).transpose()?;
+        let wanted = workload.map(find::named).transpose()?;
         Self::from_objects(objects, wanted, replicas)
     }
 
     /// From objects as they stand in files.
     fn from_objects(
         objects: Vec<Value>,
-        wanted: Option<&str>,
+        wanted: Option<Named<'_>>,
         replicas: Option<u32>,
     ) -> Result<Self, Failure> {
         let mut subject = Self {
@@ -46,7 +47,7 @@ impl Subject {
         for object in objects {
             let kind = object["kind"].as_str().unwrap_or_default().to_owned();
             match kind.as_str() {
-                "Rollout" => rollouts.push(typed::<Rollout>(object)?),
+                "Rollout" => rollouts.push(Rollout::read(object)),
                 "Deployment" => deployments.push(object),
                 "Service" => fronts.push(Front {
                     object,
@@ -70,6 +71,13 @@ impl Subject {
             }
         }
         let name_of = |object: &Value| text(object, "/metadata/name").to_owned();
+        let wanted = wanted.map(|wanted| {
+            let found = wanted.pick(rollouts.clone());
+            found.map_or_else(
+                || wanted.name().to_owned(),
+                |found| find::deployment(&found),
+            )
+        });
         let mut names: Vec<String> = rollouts
             .iter()
             .map(find::deployment)
@@ -78,7 +86,7 @@ impl Subject {
         names.sort();
         names.dedup();
         let name = match (wanted, names.as_slice()) {
-            (Some(wanted), names) if names.iter().any(|name| name == wanted) => wanted.to_owned(),
+            (Some(wanted), names) if names.contains(&wanted) => wanted,
             (Some(wanted), _) => {
                 return Err(Failure::new(format!(
                     "the files have neither a Rollout nor a Deployment for {wanted}"
@@ -110,7 +118,11 @@ impl Subject {
         subject.spec = rollouts
             .into_iter()
             .find(|rollout| find::deployment(rollout) == name)
-            .map_or_else(RolloutSpec::default, |rollout| rollout.spec);
+            .map_or_else(
+                || Ok(RolloutSpec::default()),
+                |rollout| rollout.whole_spec(),
+            )
+            .map_err(|failure| failure.exit(Exit::Usage))?;
         subject.deployment = deployments
             .into_iter()
             .find(|deployment| name_of(deployment) == name);

@@ -5,7 +5,7 @@
 
 mod waits;
 
-use crossfade_api::{Phase, Rollout, StepState, StepStatus, conditions};
+use crossfade_api::{Phase, StepState, StepStatus, conditions};
 use crossfade_engine::report::WaitingOn;
 use jiff::Timestamp;
 use kube::ResourceExt;
@@ -13,6 +13,7 @@ use serde::Serialize;
 
 use crate::find;
 use crate::follow::phase;
+use crate::rollout::Rollout;
 
 /// Overdue by so many seconds a wait is not the planner's any more: nobody looks at it.
 const OVERDUE: i64 = 60;

@@ -316,7 +316,7 @@ fn without_a_word_phase_and_state_decide() {
 
 #[test]
 fn who_does_not_look_or_cannot_read_is_named() {
-    let mut rollout = waiting(
+    let rollout = waiting(
         Phase::Warm,
         "Stay",
         Some(("Unreadable", "spec.warm: \"x\"")),
@@ -325,7 +325,9 @@ fn who_does_not_look_or_cannot_read_is_named() {
     let said = ways(&rollout, HELD, at("00:00:30"));
     proves_a_way_out(&said, "unreadable");
     assert!(said.wait.contains("spec.warm"), "{said:?}");
-    rollout.status = None;
+    let mut raw = rollout.raw().clone();
+    raw["status"] = Value::Null;
+    let rollout = Rollout::read(raw);
     let said = ways(&rollout, HELD, at("00:00:30"));
     proves_a_way_out(&said, "not looked at");
 
