@@ -8,18 +8,22 @@ use futures::StreamExt;
 use futures::stream::BoxStream;
 use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{self, watch_object};
+use serde_json::Value;
 use tokio::time::Instant;
 
+use crate::args::Format;
 use crate::clock;
 use crate::cluster::Cluster;
 use crate::exit::Failure;
 use crate::rollout::Rollout;
 use crate::screen::{Screen, Size};
-use crate::show;
+use crate::{output, show};
 
 /// The states of one Rollout as they come; `None`: it does not exist.
 pub struct Follow {
     stream: BoxStream<'static, Result<Option<Rollout>, watcher::Error>>,
+    /// The newest state, once one has come.
+    state: Option<Option<Rollout>>,
 }
 
 impl Follow {
@@ -29,7 +33,13 @@ impl Follow {
                 .default_backoff()
                 .map(|state| state.map(|object| object.map(Rollout::from)))
                 .boxed(),
+            state: None,
         }
+    }
+
+    /// The newest state that has come.
+    pub fn state(&self) -> Option<&Rollout> {
+        self.state.as_ref()?.as_ref()
     }
 
     /// The next state. Errors are repeated by themselves and only told.
@@ -52,6 +62,9 @@ pub struct View {
     last: String,
     /// Where lines go.
     out: Out,
+    /// Whole states instead, each time the status changes.
+    data: Option<Format>,
+    printed: Value,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,7 +80,17 @@ impl View {
         Self {
             screen: std::io::stdout().is_terminal().then(Screen::default),
             last: String::new(),
+            data: None,
+            printed: Value::Null,
             out: Out::Output,
+        }
+    }
+
+    /// To stdout, as data.
+    pub fn data(format: Format) -> Self {
+        Self {
+            data: Some(format),
+            ..Self::silent()
         }
     }
 
@@ -76,6 +99,8 @@ impl View {
         Self {
             screen: None,
             last: String::new(),
+            data: None,
+            printed: Value::Null,
             out: Out::Nowhere,
         }
     }
@@ -85,13 +110,22 @@ impl View {
         Self {
             screen: None,
             last: String::new(),
+            data: None,
+            printed: Value::Null,
             out: Out::Errors,
         }
     }
 
-    fn show(&mut self, rollout: Option<&Rollout>) {
+    fn show(&mut self, rollout: Option<&Rollout>) -> Result<(), Failure> {
+        if let (Some(format), Some(rollout)) = (self.data, rollout) {
+            let value = output::rollout(rollout);
+            if value["status"] != self.printed["status"] || self.printed.is_null() {
+                output::print(&value, format)?;
+                self.printed = value;
+            }
+        }
         if self.out == Out::Nowhere {
-            return;
+            return Ok(());
         }
         let now = clock::now();
         if let Some(screen) = &mut self.screen {
@@ -117,6 +151,7 @@ impl View {
                 self.last = line;
             }
         }
+        Ok(())
     }
 }
 
@@ -128,8 +163,6 @@ pub async fn until<T>(
     mut check: impl FnMut(Option<&Rollout>) -> Option<T>,
 ) -> Result<Option<T>, Failure> {
     let deadline = limit.map(|limit| Instant::now() + limit);
-    let mut state: Option<Rollout> = None;
-    let mut seen = false;
     // Also without a change: the countdown moves, and a check may count time.
     let mut tick = tokio::time::interval(Duration::from_secs(1));
     loop {
@@ -141,14 +174,13 @@ pub async fn until<T>(
         };
         tokio::select! {
             next = follow.next() => {
-                state = next;
-                seen = true;
+                follow.state = Some(next);
             }
             _ = tick.tick() => {}
             () = late => return Ok(None),
         }
-        if seen {
-            view.show(state.as_ref());
+        if let Some(state) = &follow.state {
+            view.show(state.as_ref())?;
             if let Some(answer) = check(state.as_ref()) {
                 return Ok(Some(answer));
             }

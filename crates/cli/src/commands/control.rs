@@ -4,23 +4,24 @@
 use std::hash::{BuildHasher, Hasher};
 use std::time::Duration;
 
-use crossfade_api::{Action, ControlStatus, HistoryEntry, Phase};
+use crossfade_api::{Action, ControlStatus, Phase};
+use crossfade_engine::identity::{fingerprint, images};
 use kube::ResourceExt;
 use kube::api::{Patch, PatchParams};
-use serde_json::json;
+use serde_json::{Value, json};
+use tokio::time::Instant;
 
-use crate::args::{Control, Format};
+use crate::args::Control;
 use crate::cluster::{Cluster, call};
-use crate::commands::end::{Ended, ended};
+use crate::commands::end::{END, Waiting, ended, print_of};
+use crate::commands::gate::{Gate, template_of};
 use crate::exit::{Exit, Failure};
 use crate::follow::{self, Follow, View, phase};
 use crate::rollout::Rollout;
 use crate::{find, output};
 
 /// Longest wait for the controller's answer.
-const ANSWER: Duration = Duration::from_secs(15);
-/// Longest wait for the end of a release.
-const END: Duration = Duration::from_secs(3600);
+pub const ANSWER: Duration = Duration::from_secs(15);
 
 /// What to do.
 #[derive(Clone, Copy, Debug)]
@@ -54,13 +55,22 @@ pub fn fresh_id() -> String {
     format!("{:016x}", number() ^ number().rotate_left(17))
 }
 
-/// Writes the command; gives its id.
+/// A command as it was written.
+#[derive(Debug)]
+pub struct Written {
+    id: String,
+    action: Action,
+    /// Of the Rollout, by the write.
+    generation: Option<i64>,
+}
+
+/// Writes the command.
 pub async fn write(
     cluster: &Cluster,
     rollout: &Rollout,
     order: Order,
     reason: Option<&str>,
-) -> Result<String, Failure> {
+) -> Result<Written, Failure> {
     let id = fresh_id();
     let status = rollout.status.as_ref();
     let abort = order.action == Action::Abort;
@@ -82,38 +92,88 @@ pub async fn write(
         ..PatchParams::default()
     };
     let what = format!("write the command {}", order.action.as_str());
-    call(
-        &what,
-        cluster
-            .rollouts()
-            .patch(&rollout.name_any(), &parameters, &Patch::Merge(&patch)),
-    )
-    .await?;
-    Ok(id)
+    let api = cluster.rollouts();
+    let name = rollout.name_any();
+    let patched = call(&what, api.patch(&name, &parameters, &Patch::Merge(&patch))).await?;
+    Ok(Written {
+        id,
+        action: order.action,
+        generation: patched.metadata.generation,
+    })
+}
+
+/// What became of a command.
+#[derive(Debug)]
+enum Fate {
+    Handled(Box<ControlStatus>),
+    /// Another one stands in its place.
+    Replaced,
+}
+
+/// What became of it by this state; `None`: nothing yet.
+fn fate(rollout: &Rollout, written: &Written) -> Option<Fate> {
+    let handled = (rollout.status.as_ref()).and_then(|status| status.control.as_ref());
+    if let Some(handled) = handled.filter(|handled| handled.id == written.id) {
+        return Some(Fate::Handled(Box::new(handled.clone())));
+    }
+    let stands = rollout.raw().pointer("/spec/control/id");
+    // A state from before our write has another command too.
+    let since = rollout.metadata.generation > written.generation;
+    (since && stands.and_then(Value::as_str) != Some(&written.id)).then_some(Fate::Replaced)
 }
 
 /// Waits until the controller has handled the command.
 pub async fn answer(
     cluster: &Cluster,
     name: &str,
-    id: &str,
+    written: &Written,
     limit: Duration,
 ) -> Result<ControlStatus, Failure> {
     let mut follow = Follow::new(cluster, name);
+    answered(&mut follow, name, written, limit).await
+}
+
+async fn answered(
+    follow: &mut Follow,
+    name: &str,
+    written: &Written,
+    limit: Duration,
+) -> Result<ControlStatus, Failure> {
     let mut view = View::silent();
-    let handled = follow::until(&mut follow, &mut view, Some(limit), |rollout| {
-        rollout?
-            .status
-            .as_ref()?
-            .control
-            .clone()
-            .filter(|control| control.id == id)
+    let fate = follow::until(follow, &mut view, Some(limit), |rollout| {
+        fate(rollout?, written)
     });
-    handled.await?.ok_or_else(|| {
-        Failure::new("the command is written, but the controller has not answered it yet")
-            .next("is the controller running? It carries the command out as soon as it does; see crossfade status -w")
-            .exit(Exit::TimedOut)
-    })
+    match fate.await? {
+        Some(Fate::Handled(handled)) => Ok(*handled),
+        Some(Fate::Replaced) => Err(Failure::new(format!(
+            "{name}: {}: superseded by another command before it was answered",
+            written.action.as_str()
+        ))
+        .next(format!(
+            "see crossfade status {name}, and give it again if it is still meant"
+        ))
+        .exit(Exit::Aborted)),
+        None => Err(unanswered(follow.state(), written)),
+    }
+}
+
+fn unanswered(rollout: Option<&Rollout>, written: &Written) -> Failure {
+    let failure =
+        Failure::new("the command is written, but the controller has not answered it yet");
+    let failure = match rollout {
+        Some(rollout) if defers(rollout, written.action) => failure.next(
+            "the hand-over goes forward only: the undo is taken up as soon as it is through; see crossfade status -w",
+        ),
+        _ => failure.next(
+            "is the controller running? It carries the command out as soon as it does; see crossfade status -w",
+        ),
+    };
+    failure.exit(Exit::TimedOut)
+}
+
+/// The planner takes an undo up when there is something to undo.
+fn defers(rollout: &Rollout, action: Action) -> bool {
+    action == Action::Undo && phase(rollout) == Phase::HandingOver
 }
 
 /// Nothing under way: said here, so that nobody waits for an answer that cannot help.
@@ -151,16 +211,19 @@ pub async fn run(cluster: &Cluster, order: Order, arguments: &Control) -> Result
     if let Some(why) = rollout.unreadable() {
         eprintln!("{name}: {why}");
     }
-    let id = write(cluster, &rollout, order, arguments.reason.as_deref()).await?;
+    if defers(&rollout, order.action) {
+        eprintln!(
+            "{name}: the hand-over goes forward only: the undo is taken up as soon as it is through"
+        );
+    }
+    let written = write(cluster, &rollout, order, arguments.reason.as_deref()).await?;
     let limit = arguments
         .timeout
         .map(|limit| Duration::from_millis(limit.milliseconds()));
-    let answer_limit = if arguments.wait {
-        ANSWER
-    } else {
-        limit.unwrap_or(ANSWER)
-    };
-    let handled = answer(cluster, &name, &id, answer_limit).await?;
+    let begun = Instant::now();
+    let mut follow = Follow::new(cluster, &name);
+    let answer = answered(&mut follow, &name, &written, limit.unwrap_or(ANSWER));
+    let handled = answer.await?;
     let sentence = format!(
         "{name}: {} {}: {}",
         handled.action, handled.outcome, handled.message
@@ -181,13 +244,22 @@ pub async fn run(cluster: &Cluster, order: Order, arguments: &Control) -> Result
     if !arguments.wait {
         return Ok(Exit::Done);
     }
-    if order.action == Action::Undo {
-        let limit = limit.unwrap_or(END);
-        return undone(cluster, &name, &handled, limit, arguments.output).await;
+    let mut waiting = match order.action {
+        Action::Undo => {
+            let wanted = wanted(cluster, &rollout, follow.state()).await;
+            Waiting::for_template(Some(&rollout), wanted)
+        }
+        Action::Retry => Waiting::for_template(Some(&rollout), held(&rollout)),
+        _ => Waiting::for_candidate(&rollout),
+    };
+    // One limit for both: who waits has a time in mind, not two.
+    let left = limit.unwrap_or(END).saturating_sub(begun.elapsed());
+    let deployment = find::deployment(&rollout);
+    let end = ended(cluster, &name, &deployment, &mut waiting, left).await?;
+    // No release was under way, and none was needed: the template was the one that serves.
+    if end.exit == Exit::Done && end.entry.is_none() {
+        output::done(&name, &handled, arguments.output)?;
     }
-    let mut follow = Follow::new(cluster, &name);
-    let before = Ended::of(Some(&rollout));
-    let end = ended(&mut follow, &before, limit.unwrap_or(END)).await?;
     // Who asked for an abort and gets one has what was asked for.
     let as_asked = order.action == Action::Abort && end.exit == Exit::Aborted;
     match end.tell(&name, arguments.output) {
@@ -196,58 +268,39 @@ pub async fn run(cluster: &Cluster, order: Order, arguments: &Control) -> Result
     }
 }
 
-/// Waits until what was asked for serves: the Deployment has the template and is at rest with it.
-async fn undone(
+/// The template that an undo goes back to, by fingerprint and images; `None`: it cannot be known. The undo
+/// is carried out all the same, so that this is no error.
+async fn wanted(
     cluster: &Cluster,
-    name: &str,
-    handled: &ControlStatus,
-    limit: Duration,
-    format: Option<Format>,
-) -> Result<Exit, Failure> {
-    let mut follow = Follow::new(cluster, name);
-    let mut view = View::log();
-    let ended = follow::until(&mut follow, &mut view, Some(limit), |rollout| {
-        let status = rollout?.status.as_ref()?;
-        let pending = |memory: &serde_json::Value| memory.get("undo").is_some();
-        if status.memory.as_ref().is_some_and(pending) {
-            return None;
+    before: &Rollout,
+    answered: Option<&Rollout>,
+) -> Option<(String, Vec<String>)> {
+    let gate = Gate::read(cluster, &find::deployment(before)).await;
+    asked_for(before, answered, &gate.ok()??.sets)
+}
+
+fn asked_for(
+    before: &Rollout,
+    answered: Option<&Rollout>,
+    sets: &[Value],
+) -> Option<(String, Vec<String>)> {
+    // Written down with the answer, and dropped when the Deployment has the template.
+    let undo = answered?.raw().pointer("/status/memory/undo")?;
+    let set = match undo["set"].as_str() {
+        Some(uid) => sets.iter().find(|set| set["metadata"]["uid"] == uid),
+        None => {
+            let stable = &before.status.as_ref()?.stable.as_ref()?.name;
+            sets.iter().find(|set| set["metadata"]["name"] == **stable)
         }
-        let newest = status.history.first();
-        let failed =
-            newest.filter(|entry| entry.outcome == "rolled-back" && entry.ended_at > handled.at);
-        match status.phase {
-            Some(Phase::Idle) => Some(Ok(newest
-                .filter(|entry| entry.ended_at >= handled.at)
-                .cloned())),
-            Some(Phase::RolledBack) => failed.map(|entry| Err(Box::new(entry.clone()))),
-            _ => None,
-        }
-    });
-    let ended: Option<Result<Option<HistoryEntry>, Box<HistoryEntry>>> = ended.await?;
-    match ended {
-        Some(Ok(entry)) => {
-            match entry {
-                Some(entry) => output::done(name, &entry, format)?,
-                // No release was under way, and none was needed: the template was the one that serves.
-                None => output::done(name, handled, format)?,
-            }
-            Ok(Exit::Done)
-        }
-        Some(Err(entry)) => {
-            output::done(name, &entry, format)?;
-            Err(Failure::new(format!(
-                "{name}: the earlier version was taken back too: {}",
-                entry.reason
-            ))
-            .next(format!("see crossfade explain {name}"))
-            .exit(Exit::RolledBack))
-        }
-        None => Err(
-            Failure::new(format!("{name}: not back yet after {limit:?}"))
-                .next(format!("see crossfade status -w {name}"))
-                .exit(Exit::TimedOut),
-        ),
-    }
+    };
+    let template = template_of(set?);
+    Some((fingerprint(&template), images(&template)))
+}
+
+/// The template that is held, by fingerprint and images.
+fn held(rollout: &Rollout) -> Option<(String, Vec<String>)> {
+    let candidate = rollout.status.as_ref()?.candidate.as_ref()?;
+    Some((print_of(rollout)?, candidate.images.clone()))
 }
 
 #[cfg(test)]
@@ -261,12 +314,62 @@ mod tests {
         assert!(ids.iter().all(|id| id.len() == 16));
     }
 
+    fn rollout(generation: i64, control: Value, status: Value) -> Rollout {
+        Rollout::read(json!({
+            "metadata": { "name": "web", "generation": generation },
+            "spec": { "control": control }, "status": status,
+        }))
+    }
+
+    #[test]
+    fn a_command_is_answered_or_replaced() {
+        let written = Written {
+            id: "mine".to_owned(),
+            action: Action::Undo,
+            generation: Some(5),
+        };
+        let id = |id: &str| json!({ "id": id, "action": "pause" });
+        let waits = json!({ "phase": "Progressing" });
+        // From before the write; written; replaced; taken out by somebody's apply.
+        assert!(fate(&rollout(4, id("older"), waits.clone()), &written).is_none());
+        assert!(fate(&rollout(5, id("mine"), waits.clone()), &written).is_none());
+        for control in [id("newer"), Value::Null] {
+            let fate = fate(&rollout(6, control, waits.clone()), &written);
+            assert!(matches!(fate, Some(Fate::Replaced)));
+        }
+        let handled = json!({ "control": { "id": "mine", "generation": 5, "action": "undo", "outcome": "done",
+            "message": "", "by": "ann" } });
+        let fate = fate(&rollout(6, id("newer"), handled), &written);
+        assert!(matches!(fate, Some(Fate::Handled(_))));
+        let handing_over = rollout(5, id("mine"), json!({ "phase": "HandingOver" }));
+        let said = unanswered(Some(&handing_over), &written).to_string();
+        assert!(said.contains("as soon as it is through"), "{said}");
+    }
+
     #[test]
     fn a_phase_of_a_newer_version_keeps_no_abort_back() {
-        let rollout = |phase: &str| {
-            Rollout::read(json!({ "metadata": { "name": "web" }, "status": { "phase": phase } }))
+        let odd = rollout(1, Value::Null, json!({ "phase": "Mirroring" }));
+        assert!(refuse_early(&odd, Action::Abort).is_ok());
+        let idle = rollout(1, Value::Null, json!({ "phase": "Idle" }));
+        assert!(refuse_early(&idle, Action::Abort).is_err());
+    }
+
+    #[test]
+    fn an_undo_goes_back_to_what_is_written_down() {
+        use crate::commands::gate::tests::set;
+        let sets = [set("one", "u1", 3, "app:1"), set("two", "u1", 0, "app:2")];
+        let before = rollout(
+            1,
+            Value::Null,
+            json!({ "stable": { "name": "one", "replicas": 3, "ready": 3 } }),
+        );
+        let answered = |undo: Value| rollout(1, Value::Null, json!({ "memory": { "undo": undo } }));
+        let images = |undo: Value| {
+            let found = asked_for(&before, Some(&answered(undo)), &sets);
+            found.map(|(_, images)| images.join(","))
         };
-        assert!(refuse_early(&rollout("Mirroring"), Action::Abort).is_ok());
-        assert!(refuse_early(&rollout("Idle"), Action::Abort).is_err());
+        assert_eq!(images(json!({ "set": "two" })).as_deref(), Some("app:2"));
+        assert_eq!(images(json!({})).as_deref(), Some("app:1"));
+        assert_eq!(images(json!({ "set": "gone" })), None);
     }
 }

@@ -3,22 +3,24 @@
 
 use std::time::Duration;
 
-use crossfade_api::{Action, Phase, annotations};
+use crossfade_api::{Phase, annotations};
+use crossfade_engine::identity::{fingerprint, images};
 use kube::ResourceExt;
 use serde_json::{Value, json};
 
 use crate::args::Format;
 use crate::cluster::Cluster;
-use crate::commands::control;
-use crate::commands::end::{Ended, ended};
+use crate::commands::end::{END, Waiting, ended, print_of, rejected, retry};
+use crate::commands::gate::Gate;
 use crate::exit::{Exit, Failure};
 use crate::find::{self, Named};
-use crate::follow::{Follow, phase};
+use crate::follow::phase;
 use crate::rollout::Rollout;
 use crate::{output, raw};
 
-/// Longest wait for the end of a release.
-const END: Duration = Duration::from_secs(3600);
+/// Longest wait until a template that was rejected before is held again, and so can be released again.
+const HELD: Duration = Duration::from_secs(60);
+
 /// What to release, and whether to stay until it is over.
 pub struct Release<'a> {
     pub workload: &'a str,
@@ -30,87 +32,83 @@ pub struct Release<'a> {
 
 pub async fn run(cluster: &Cluster, release: &Release<'_>) -> Result<Exit, Failure> {
     let (name, rollout) = meant(cluster, find::named(release.workload)?).await?;
-    let name = name.as_str();
     // What there is to print at once; with `wait` the end of the release takes its place.
     let format = release.output.filter(|_| !release.wait);
-    let uri = format!(
-        "/apis/apps/v1/namespaces/{}/deployments/{name}",
-        cluster.namespace
-    );
+    let namespace = &cluster.namespace;
+    let uri = raw::deployment(namespace, &name);
     let deployment = raw::get(cluster, "read the Deployment", &uri)
         .await?
         .ok_or_else(|| {
             Failure::new(format!(
-                "there is no Deployment {name} in namespace {}",
-                cluster.namespace
+                "there is no Deployment {name} in namespace {namespace}"
             ))
             .next("name the namespace with -n")
         })?;
-    if rollout.is_none() && deployment["metadata"]["annotations"][annotations::STRATEGY].is_null() {
-        // Paused without anybody who would unpause it, the change would wait for ever.
-        return Err(
-            Failure::new(format!("Deployment {name} is not released by Crossfade")).next(format!(
-                "opt it in: kubectl -n {} annotate deployment/{name} {}=canary",
-                cluster.namespace,
-                annotations::STRATEGY
-            )),
-        );
-    }
-    let before = Ended::of(rollout.as_ref());
+    refuse_early(namespace, &name, &deployment)?;
     let operations = operations(&deployment, release.images)?;
-    if operations.is_empty() {
-        match &rollout {
-            Some(rollout) if phase(rollout) == Phase::RolledBack => {
-                eprintln!("{name}: this template was rejected before; releasing it again");
-                let id = control::write(
-                    cluster,
-                    rollout,
-                    Action::Retry.into(),
-                    Some("crossfade run"),
-                )
-                .await?;
-                let handled =
-                    control::answer(cluster, &rollout.name_any(), &id, Duration::from_secs(15))
-                        .await?;
-                output::done(&rollout.name_any(), &handled, format)?;
-                if handled.outcome != "done" {
-                    return Err(Failure::new(format!(
-                        "retry {}: {}",
-                        handled.outcome, handled.message
-                    )));
-                }
-            }
-            Some(rollout) if phase(rollout) != Phase::Idle => {
-                eprintln!("{name}: this template is being released already");
-                output::object(deployment, format)?;
-            }
-            _ => {
+    let pushed = !operations.is_empty();
+    let changed = if pushed {
+        let patch = Value::Array(operations);
+        let changed = raw::patch(cluster, "change the template", &uri, &patch).await?;
+        eprintln!("{name}: template changed, gated");
+        output::object(changed.clone(), format)?;
+        changed
+    } else {
+        let gate = Gate::of(cluster, deployment.clone()).await?;
+        let state = Unchanged::of(rollout.as_ref(), &gate);
+        match (state, &rollout) {
+            (Unchanged::Serves, _) => {
                 eprintln!("{name}: unchanged, nothing to release");
                 output::object(deployment, release.output)?;
                 return Ok(Exit::Done);
             }
+            (Unchanged::Held, Some(rollout)) => {
+                let handled = retry(cluster, rollout).await?;
+                output::done(&rollout.name_any(), &handled, format)?;
+            }
+            (Unchanged::UnderWay, _) => {
+                eprintln!("{name}: this template is being released already");
+                output::object(deployment.clone(), format)?;
+            }
+            (state, _) if !release.wait => return Err(state.failure(&name, rollout.as_ref())),
+            (state, _) => eprintln!("{name}: unchanged; {}", state.words()),
         }
+        deployment
+    };
+    // The controller makes a Rollout of the Deployment's name if there is none yet.
+    let rollout_name =
+        (rollout.as_ref()).map_or_else(|| name.clone(), |rollout| rollout.name_any());
+    let template = &changed["spec"]["template"];
+    let template = (fingerprint(template), images(template));
+    let held = pushed && (rollout.as_ref()).is_some_and(|it| will_be_held(it, &template.0));
+    let waiting = if pushed || !is_taken_back(rollout.as_ref(), &template.0) {
+        Waiting::for_template(rollout.as_ref(), Some(template))
     } else {
-        let changed = raw::patch(
-            cluster,
-            "change the template",
-            &uri,
-            &Value::Array(operations),
-        )
-        .await?;
-        eprintln!("{name}: template changed, gated");
-        output::object(changed, format)?;
-    }
-    if !release.wait {
-        eprintln!("follow it: crossfade status -w {name}");
-        return Ok(Exit::Done);
-    }
+        // It is the end of this one that comes.
+        rollout
+            .as_ref()
+            .map(Waiting::for_candidate)
+            .unwrap_or_default()
+    };
     let limit = release
         .timeout
-        .map_or(END, |limit| Duration::from_millis(limit.milliseconds()));
-    // The controller makes a Rollout of the Deployment's name if there is none yet.
-    let rollout_name = rollout.map_or_else(|| name.to_owned(), |rollout| rollout.name_any());
-    ended(&mut Follow::new(cluster, &rollout_name), &before, limit)
+        .map(|limit| Duration::from_millis(limit.milliseconds()));
+    if !release.wait {
+        if held {
+            let mut waiting = waiting.until_retried();
+            let limit = limit.unwrap_or(HELD);
+            let end = ended(cluster, &rollout_name, &name, &mut waiting, limit).await?;
+            if end.exit == Exit::TimedOut {
+                return Err(late(&name));
+            }
+            end.tell(&rollout_name, None)?;
+        }
+        eprintln!("follow it: crossfade status -w deployment/{name}");
+        return Ok(Exit::Done);
+    }
+    let mut waiting = if held { waiting.retrying() } else { waiting };
+    let limit = limit.unwrap_or(END);
+    ended(cluster, &rollout_name, &name, &mut waiting, limit)
         .await?
         .tell(&rollout_name, release.output)
 }
@@ -125,6 +123,116 @@ async fn meant(cluster: &Cluster, named: Named<'_>) -> Result<(String, Option<Ro
     let named = Named::Deployment(named.name());
     let rollout = find::rollout_of(cluster, named).await?;
     Ok((named.name().to_owned(), rollout))
+}
+
+/// Paused without anybody who would release it, the change would wait for ever: without the annotation the
+/// controller starts nothing, also where a Rollout is left.
+fn refuse_early(namespace: &str, name: &str, deployment: &Value) -> Result<(), Failure> {
+    if find::opted_in(deployment) {
+        return Ok(());
+    }
+    let annotation = annotations::STRATEGY;
+    Err(Failure::new(format!(
+        "Deployment {name} is not released by Crossfade: it has no annotation {annotation}"
+    ))
+    .next(format!(
+        "opt it in: kubectl -n {namespace} annotate deployment/{name} {annotation}=canary"
+    )))
+}
+
+/// What becomes of a template that the Deployment has already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Unchanged {
+    Serves,
+    /// Somebody paused it on what serves.
+    Paused,
+    /// Its release has not begun.
+    Gated,
+    UnderWay,
+    /// Its release ends just now.
+    TakenBack,
+    /// It was rejected.
+    Held,
+}
+
+impl Unchanged {
+    fn of(rollout: Option<&Rollout>, gate: &Gate) -> Self {
+        let phase = rollout.map(phase).unwrap_or_default();
+        let own = || {
+            let print = rollout.and_then(print_of);
+            print.is_none_or(|print| print == gate.print())
+        };
+        match (phase, rollout) {
+            (Phase::Preparing | Phase::Progressing | Phase::Warm | Phase::HandingOver, _)
+                if own() =>
+            {
+                Self::UnderWay
+            }
+            (Phase::RollingBack, rollout) if is_taken_back(rollout, &gate.print()) => {
+                Self::TakenBack
+            }
+            (Phase::RolledBack, _) if gate.serves() => Self::Serves,
+            (Phase::RolledBack, Some(rollout)) if rejected(rollout, gate) => Self::Held,
+            (Phase::Idle, _) if !gate.paused() => Self::Serves,
+            (Phase::Idle, _) if !gate.gated() => Self::Paused,
+            _ => Self::Gated,
+        }
+    }
+
+    const fn words(self) -> &'static str {
+        match self {
+            Self::Serves => "it is what serves",
+            Self::Paused => "the Deployment is paused on the template that serves",
+            Self::Gated => "this template is gated, and its release has not begun",
+            Self::UnderWay => "this template is being released already",
+            Self::TakenBack => "this template is being taken back just now",
+            Self::Held => "this template was rejected before",
+        }
+    }
+
+    /// Said where nobody waits to see what becomes of it.
+    fn failure(self, name: &str, rollout: Option<&Rollout>) -> Failure {
+        let message = rollout
+            .and_then(|rollout| rollout.status.as_ref()?.message.as_deref())
+            .filter(|_| self == Self::Gated)
+            .map_or_else(String::new, |message| format!(" ({message})"));
+        let next = match self {
+            Self::Paused => {
+                format!("unpause it: kubectl rollout resume deployment/{name}; no pod is replaced")
+            }
+            Self::TakenBack => format!("crossfade retry {name}, as soon as that is over"),
+            _ => format!(
+                "crossfade explain {name} says why; if it says nothing, see whether the controller runs"
+            ),
+        };
+        Failure::new(format!("{name}: unchanged; {}{message}", self.words())).next(next)
+    }
+}
+
+/// The template was rejected before, and what is under way takes its time to end.
+fn late(name: &str) -> Failure {
+    Failure::new(format!(
+        "{name}: this template was rejected before and will be held; what is under way has not ended yet"
+    ))
+    .next(format!(
+        "crossfade retry {name}, as soon as crossfade status shows RolledBack"
+    ))
+    .exit(Exit::TimedOut)
+}
+
+/// Whether the candidate that goes just now is made from this template.
+fn is_taken_back(rollout: Option<&Rollout>, print: &str) -> bool {
+    let going = rollout.filter(|rollout| phase(rollout) == Phase::RollingBack);
+    going.is_some_and(|rollout| print_of(rollout).is_none_or(|own| own == print))
+}
+
+/// Whether the controller will hold a template: it was rejected, and is not pushed from rest, or was one
+/// time too many.
+fn will_be_held(rollout: &Rollout, print: &str) -> bool {
+    let idle = phase(rollout) == Phase::Idle;
+    let memory = rollout.memory().unwrap_or_default();
+    let mut rejected = memory.rejected.iter();
+    rejected.any(|rejected| rejected.fingerprint == print && (rejected.often || !idle))
 }
 
 /// The patch, guarded by who the Deployment is and what its containers are called; empty when
@@ -195,6 +303,7 @@ fn operations(deployment: &Value, images: &[String]) -> Result<Vec<Value>, Failu
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::commands::gate::tests::gate;
 
     fn deployment() -> Value {
         json!({
@@ -239,5 +348,79 @@ mod tests {
                 "{text}"
             );
         }
+    }
+
+    #[test]
+    fn without_the_annotation_nothing_is_changed() {
+        let failure = refuse_early("shop", "web", &deployment()).unwrap_err();
+        let text = failure.to_string();
+        assert!(text.contains(annotations::STRATEGY), "{text}");
+        let mut opted_in = deployment();
+        opted_in["metadata"]["annotations"] = json!({ annotations::STRATEGY: "canary" });
+        assert!(refuse_early("shop", "web", &opted_in).is_ok());
+    }
+
+    fn rollout(phase: &str, of: &str, rejected: &[&str]) -> Rollout {
+        let print = |image: &str| gate(image, true).print();
+        let rejected: Vec<Value> = rejected
+            .iter()
+            .map(|image| json!({ "fingerprint": print(image) }))
+            .collect();
+        Rollout::read(json!({
+            "metadata": { "name": "web" }, "spec": {},
+            "status": { "phase": phase, "message": "no metrics port is known",
+                "memory": { "release": { "fingerprint": print(of) }, "rejected": rejected } },
+        }))
+    }
+
+    #[test]
+    fn what_is_gated_is_not_released() {
+        let idle = rollout("Idle", "app:0", &[]);
+        // Pods serve app:1.
+        for (image, paused, state) in [
+            ("app:2", true, Unchanged::Gated),
+            ("app:1", true, Unchanged::Paused),
+            ("app:1", false, Unchanged::Serves),
+        ] {
+            assert_eq!(Unchanged::of(Some(&idle), &gate(image, paused)), state);
+            assert_eq!(Unchanged::of(None, &gate(image, paused)), state);
+        }
+        let failure = Unchanged::Gated.failure("web", Some(&idle));
+        assert_eq!(failure.exit, Exit::Error);
+        let text = failure.to_string();
+        assert!(
+            text.contains("gated") && text.contains("no metrics port"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn an_unchanged_template_by_phase() {
+        for (phase, of, rejected, state) in [
+            ("Warm", "app:2", [].as_slice(), Unchanged::UnderWay),
+            ("Warm", "app:3", &[], Unchanged::Gated),
+            ("RollingBack", "app:2", &[], Unchanged::TakenBack),
+            ("RollingBack", "app:3", &[], Unchanged::Gated),
+            ("RolledBack", "app:2", &["app:2"], Unchanged::Held),
+            ("RolledBack", "app:3", &["app:3"], Unchanged::Gated),
+        ] {
+            let rollout = rollout(phase, of, rejected);
+            let said = Unchanged::of(Some(&rollout), &gate("app:2", true));
+            assert_eq!(said, state, "{phase} of {of}");
+        }
+        let reverted = rollout("RolledBack", "app:2", &["app:2"]);
+        let said = Unchanged::of(Some(&reverted), &gate("app:1", true));
+        assert_eq!(said, Unchanged::Serves);
+    }
+
+    #[test]
+    fn what_was_rejected_before_is_held_unless_pushed_from_rest() {
+        let print = gate("app:2", true).print();
+        let held = |phase: &str| will_be_held(&rollout(phase, "app:3", &["app:2"]), &print);
+        assert!(held("RolledBack") && held("Progressing") && !held("Idle"));
+        assert!(!will_be_held(
+            &rollout("RolledBack", "app:3", &["app:3"]),
+            &print
+        ));
     }
 }

@@ -129,8 +129,8 @@ async fn gated(cluster: &Cluster, rollout: &Rollout) -> Result<bool, Failure> {
 
 async fn order(cluster: &Cluster, rollout: &Rollout, order: Order) -> Result<(), Failure> {
     let name = rollout.name_any();
-    let id = control::write(cluster, rollout, order, Some("crossfade uninstall")).await?;
-    let handled = control::answer(cluster, &name, &id, Duration::from_secs(30)).await?;
+    let written = control::write(cluster, rollout, order, Some("crossfade uninstall")).await?;
+    let handled = control::answer(cluster, &name, &written, Duration::from_secs(30)).await?;
     if handled.outcome == "done" {
         return Ok(());
     }
