@@ -98,9 +98,12 @@ pub enum Format {
 pub struct Status {
     /// The workload: web, deployment/web or rollout/web; may be left out when there is one only
     pub workload: Option<String>,
-    /// Go on showing until the release is over
+    /// Go on showing until the release is over, or waits for an approval; the exit code says how it ended
     #[arg(short, long)]
     pub watch: bool,
+    /// Longest wait with --watch; default: none
+    #[arg(long, requires = "watch")]
+    pub timeout: Option<Duration>,
     #[arg(short, long)]
     pub output: Option<Format>,
 }

@@ -97,6 +97,7 @@ async fn forward(crossfade: &Crossfade) -> anyhow::Result<()> {
             .map(Value::to_string)
             .unwrap_or_default(),
     );
+    outputs::follows(crossfade).await?;
     let by = text(&warm, "/status/control/by");
     context.check(
         "who approved is recorded",

@@ -91,7 +91,7 @@ pub(super) async fn formats(crossfade: &Crossfade) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The same as kubectl's plugin, and the view that goes on.
+/// While an approval is waited for: the same as kubectl's plugin, and the view that ends there.
 pub(super) async fn views(crossfade: &Crossfade) -> anyhow::Result<()> {
     let context = &crossfade.context;
     let folder = context.folder().join("plugin");
@@ -119,9 +119,21 @@ pub(super) async fn views(crossfade: &Crossfade) -> anyhow::Result<()> {
         shown.contains(WEB) && shown.contains("Progressing"),
         shown,
     );
+    let watched = crossfade.cli(&["status", WEB, "-w"]).await?;
+    context.check(
+        "status -w ends where a person is waited for",
+        watched.code == 6 && watched.stdout.contains(&format!("{WEB} Progressing")),
+        watched.words(),
+    );
+    Ok(())
+}
+
+/// In the warm stay: the view that goes on.
+pub(super) async fn follows(crossfade: &Crossfade) -> anyhow::Result<()> {
+    let context = &crossfade.context;
     let mut watching = Command::new(binary(context));
     watching.args(["--namespace", &context.namespace, "status", WEB, "-w"]);
-    let line = format!("{WEB} Progressing");
+    let line = format!("{WEB} Warm");
     let seen = first_lines(watching, context, &line).await?;
     context.check("status -w goes on", seen.contains(&line), seen);
     Ok(())

@@ -1,6 +1,8 @@
 //! `status`, `list`, `explain`, `history`: reading only.
 
-use crossfade_api::{Phase, annotations};
+use std::time::Duration;
+
+use crossfade_api::annotations;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 use kube::api::ListParams;
@@ -9,64 +11,49 @@ use serde_json::Value;
 
 use crate::args::{Format, List, Look, Status};
 use crate::cluster::{Cluster, call};
+use crate::commands::end::{Watching, followed};
 use crate::exit::{Exit, Failure};
-use crate::follow::{self, Follow, View, phase};
+use crate::follow::{Follow, View};
 use crate::rollout::Rollout;
 use crate::show::{self, Trouble, Workload};
 use crate::{clock, find, output};
 
 pub async fn status(cluster: &Cluster, arguments: &Status) -> Result<Exit, Failure> {
     let rollout = find::rollout(cluster, arguments.workload.as_deref()).await?;
-    match (arguments.watch, arguments.output) {
-        (false, Some(format)) => output::print(&output::rollout(&rollout), format)?,
-        (false, None) => output::say(&show::status(&rollout, clock::now()))?,
-        (true, None) => {
-            watch(
-                cluster,
-                &rollout.name_any(),
-                &mut View::stdout(),
-                |_| Ok(()),
-            )
-            .await?
-        }
-        (true, Some(format)) => {
-            let mut last = Value::Null;
-            let print = |rollout: &Rollout| {
-                let value = output::rollout(rollout);
-                if value["status"] != last["status"] {
-                    output::print(&value, format)?;
-                    last = value;
-                }
-                Ok(())
-            };
-            watch(cluster, &rollout.name_any(), &mut View::silent(), print).await?;
-        }
+    if arguments.watch {
+        return watch(cluster, &rollout, arguments).await;
+    }
+    match arguments.output {
+        Some(format) => output::print(&output::rollout(&rollout), format)?,
+        None => output::say(&show::status(&rollout, clock::now()))?,
     }
     Ok(Exit::Done)
 }
 
-/// Shows until the release is over; one that is at rest already is shown once more when it changes.
-async fn watch(
-    cluster: &Cluster,
-    name: &str,
-    view: &mut View,
-    mut print: impl FnMut(&Rollout) -> Result<(), Failure>,
-) -> Result<(), Failure> {
-    let mut was_under_way = false;
-    let mut follow = Follow::new(cluster, name);
-    let ended = follow::until(&mut follow, view, None, |rollout| {
-        let Some(rollout) = rollout else {
-            return Some(Err(Failure::new("the Rollout is gone")));
-        };
-        if let Err(failure) = print(rollout) {
-            return Some(Err(failure));
-        }
-        let at_rest = matches!(phase(rollout), Phase::Idle | Phase::RolledBack);
-        was_under_way |= !at_rest;
-        (at_rest && was_under_way).then_some(Ok(()))
-    })
+/// Shows until the release is over or waits for a person; at rest only what is so.
+async fn watch(cluster: &Cluster, rollout: &Rollout, arguments: &Status) -> Result<Exit, Failure> {
+    let name = rollout.name_any();
+    let deployment = find::deployment(rollout);
+    let limit = arguments
+        .timeout
+        .map(|limit| Duration::from_millis(limit.milliseconds()));
+    let mut follow = Follow::new(cluster, &name);
+    let mut view = match arguments.output {
+        None => View::stdout(),
+        Some(format) => View::data(format),
+    };
+    let mut watching = Watching::from(rollout);
+    let end = followed(
+        cluster,
+        &mut follow,
+        &mut view,
+        &deployment,
+        &mut watching,
+        limit,
+    )
     .await?;
-    ended.unwrap_or(Ok(()))
+    // The states themselves are the data.
+    end.tell(&name, None)
 }
 
 pub async fn list(cluster: &Cluster, arguments: &List) -> Result<Exit, Failure> {
