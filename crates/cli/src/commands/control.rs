@@ -189,7 +189,10 @@ fn refuse_early(rollout: &Rollout, action: Action) -> Result<(), Failure> {
         (_, Action::Undo) => Ok(()),
         (Phase::Idle, _) => wrong(
             "no release is under way",
-            format!("start one: crossfade run deployment/{name} --image …"),
+            format!(
+                "start one: crossfade run deployment/{} --image …",
+                find::deployment(rollout)
+            ),
         ),
         (Phase::RolledBack, Action::Promote | Action::Pause | Action::Resume | Action::Abort) => {
             wrong(

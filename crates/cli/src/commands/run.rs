@@ -47,6 +47,7 @@ pub async fn run(cluster: &Cluster, release: &Release<'_>) -> Result<Exit, Failu
     refuse_early(namespace, &name, &deployment)?;
     let operations = operations(&deployment, release.images)?;
     let pushed = !operations.is_empty();
+    let mut unchanged = None;
     let changed = if pushed {
         let patch = Value::Array(operations);
         let changed = raw::patch(cluster, "change the template", &uri, &patch).await?;
@@ -56,6 +57,7 @@ pub async fn run(cluster: &Cluster, release: &Release<'_>) -> Result<Exit, Failu
     } else {
         let gate = Gate::of(cluster, deployment.clone()).await?;
         let state = Unchanged::of(rollout.as_ref(), &gate);
+        unchanged = Some(state);
         match (state, &rollout) {
             (Unchanged::Serves, _) => {
                 eprintln!("{name}: unchanged, nothing to release");
@@ -80,15 +82,13 @@ pub async fn run(cluster: &Cluster, release: &Release<'_>) -> Result<Exit, Failu
         (rollout.as_ref()).map_or_else(|| name.clone(), |rollout| rollout.name_any());
     let template = &changed["spec"]["template"];
     let template = (fingerprint(template), images(template));
-    let held = pushed && (rollout.as_ref()).is_some_and(|it| will_be_held(it, &template.0));
-    let waiting = if pushed || !is_taken_back(rollout.as_ref(), &template.0) {
-        Waiting::for_template(rollout.as_ref(), Some(template))
-    } else {
-        // It is the end of this one that comes.
-        rollout
-            .as_ref()
-            .map(Waiting::for_candidate)
-            .unwrap_or_default()
+    // Of a release that is there already it is the end that is waited for.
+    let there = matches!(unchanged, Some(Unchanged::UnderWay | Unchanged::TakenBack));
+    let begins = matches!(unchanged, None | Some(Unchanged::Gated));
+    let held = begins && (rollout.as_ref()).is_some_and(|it| will_be_held(it, &template.0));
+    let waiting = match rollout.as_ref().filter(|_| there) {
+        Some(rollout) => Waiting::for_candidate(rollout),
+        None => Waiting::for_template(rollout.as_ref(), Some(template)),
     };
     let limit = release
         .timeout
@@ -200,9 +200,11 @@ impl Unchanged {
             Self::Paused => {
                 format!("unpause it: kubectl rollout resume deployment/{name}; no pod is replaced")
             }
-            Self::TakenBack => format!("crossfade retry {name}, as soon as that is over"),
+            Self::TakenBack => {
+                format!("crossfade retry deployment/{name}, as soon as that is over")
+            }
             _ => format!(
-                "crossfade explain {name} says why; if it says nothing, see whether the controller runs"
+                "crossfade explain deployment/{name} says why; if it says nothing, see whether the controller runs"
             ),
         };
         Failure::new(format!("{name}: unchanged; {}{message}", self.words())).next(next)
@@ -215,7 +217,7 @@ fn late(name: &str) -> Failure {
         "{name}: this template was rejected before and will be held; what is under way has not ended yet"
     ))
     .next(format!(
-        "crossfade retry {name}, as soon as crossfade status shows RolledBack"
+        "crossfade retry deployment/{name}, as soon as crossfade status shows RolledBack"
     ))
     .exit(Exit::TimedOut)
 }

@@ -273,10 +273,8 @@ impl Case<'_> {
                 "the controller: the Deployment is paused, and what it makes of that is not known yet".to_owned()
             }
             Workload::There { .. } => {
-                self.crossfade(
-                    "run deployment/NAME --image CONTAINER=IMAGE",
-                    "starts a release, as pushing another template does",
-                );
+                let run = format!("run deployment/{} --image CONTAINER=IMAGE", self.deployment);
+                self.crossfade(&run, "starts a release, as pushing another template does");
                 self.crossfade("undo NAME", "back to the version before, step by step");
                 self.crossfade("plan NAME", "shows what the next release would do");
                 "nothing: no release is under way".to_owned()

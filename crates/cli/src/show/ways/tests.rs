@@ -340,3 +340,21 @@ fn who_does_not_look_or_cannot_read_is_named() {
     };
     assert!(!late("00:02:30") && late("00:04:00"));
 }
+
+#[test]
+fn run_is_told_the_deployment_and_the_others_the_rollout() {
+    let mut raw = waiting(Phase::Idle, "Idle", None, json!({ "step": null }))
+        .raw()
+        .clone();
+    raw["spec"]["deployment"] = json!("front");
+    let workload = Workload::There {
+        paused: false,
+        opted_in: true,
+        replicas: 3,
+    };
+    let said = ways(&Rollout::read(raw), workload, at("00:00:30"));
+    let commands = commands(&said);
+    assert!(commands.contains(&"crossfade -n shop undo web"), "{said:?}");
+    let run = "crossfade -n shop run deployment/front --image CONTAINER=IMAGE";
+    assert!(commands.contains(&run), "{said:?}");
+}
