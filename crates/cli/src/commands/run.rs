@@ -231,7 +231,8 @@ fn is_taken_back(rollout: Option<&Rollout>, print: &str) -> bool {
 /// Whether the controller will hold a template: it was rejected, and is not pushed from rest, or was one
 /// time too many.
 fn will_be_held(rollout: &Rollout, print: &str) -> bool {
-    let idle = phase(rollout) == Phase::Idle;
+    // After a hand-over it is at rest.
+    let idle = matches!(phase(rollout), Phase::Idle | Phase::HandingOver);
     let memory = rollout.memory().unwrap_or_default();
     let mut rejected = memory.rejected.iter();
     rejected.any(|rejected| rejected.fingerprint == print && (rejected.often || !idle))
@@ -419,7 +420,8 @@ mod tests {
     fn what_was_rejected_before_is_held_unless_pushed_from_rest() {
         let print = gate("app:2", true).print();
         let held = |phase: &str| will_be_held(&rollout(phase, "app:3", &["app:2"]), &print);
-        assert!(held("RolledBack") && held("Progressing") && !held("Idle"));
+        assert!(held("RolledBack") && held("Progressing"));
+        assert!(!held("Idle") && !held("HandingOver"));
         assert!(!will_be_held(
             &rollout("RolledBack", "app:3", &["app:3"]),
             &print

@@ -150,6 +150,10 @@ impl Judge for Waiting {
         if candidate.is_some() && awaits_approval(status) {
             return End::approval().into();
         }
+        if self.until_retried && candidate.is_some() && begun(rollout, status) {
+            let sentence = "the template is being released, without a retry";
+            return End::without_entry(Exit::Done, sentence).into();
+        }
         let why = stuck(status);
         if self.stuck.stands(why.is_some(), STANDS, now) {
             return End::without_entry(Exit::Error, why.unwrap_or_default()).into();
@@ -219,6 +223,14 @@ pub fn print_of(rollout: &Rollout) -> Option<String> {
         .raw()
         .pointer("/status/memory/release/fingerprint")?;
     print.as_str().map(str::to_owned)
+}
+
+/// Whether something of the candidate is started: one that is held passes through the same phases.
+fn begun(rollout: &Rollout, status: &RolloutStatus) -> bool {
+    let held = rollout.raw().pointer("/status/memory/release/held");
+    let phase = status.phase.unwrap_or_default();
+    matches!(phase, Phase::Preparing | Phase::Progressing | Phase::Warm)
+        && held != Some(&serde_json::Value::Bool(true))
 }
 
 fn undo_pending(rollout: &Rollout) -> bool {

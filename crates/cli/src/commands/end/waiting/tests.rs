@@ -187,7 +187,14 @@ fn what_was_rejected_before_is_retried_once() {
         exit(v3(&before).look(Some(&held), now)),
         Some(Exit::RolledBack)
     );
+    let begun = state("Preparing", "PodsReady", Some(("c", "p3")), &[]);
+    let mut raw = begun.raw().clone();
+    raw["status"]["memory"]["release"]["held"] = json!(true);
+    let passing = Rollout::read(raw);
     let mut only = v3(&before).until_retried();
+    assert_eq!(exit(only.look(Some(&passing), now)), None);
+    assert_eq!(exit(only.look(Some(&begun), now)), Some(Exit::Done));
+    assert_eq!(exit(v3(&before).look(Some(&begun), now)), None);
     assert!(
         only.retried(&held)
             .is_some_and(|end| end.exit == Exit::Done)
