@@ -35,6 +35,8 @@ use crate::wire::{JSON, Link, WireRequest, path};
 const QUIET: Duration = Duration::from_secs(60);
 /// The attempt in a row whose failure is shown to users.
 const LASTING: u32 = 2;
+/// Between two looks at a namespace that has not been listed.
+const UNLISTED: Duration = Duration::from_secs(1);
 /// Passes in a row that each ask for the next one at once: more than any healthy chain of effects.
 const SPINS: u32 = 40;
 /// Then one pass per this time.
@@ -127,6 +129,10 @@ async fn attempt(
     key: &Key,
     state: &Arc<KeyState>,
 ) -> Result<Next, Failure> {
+    if !context.always.synced_in(&key.namespace) {
+        // Without its policies a release would begin by another plan.
+        return Ok(Next::At(Some(Instant::now() + UNLISTED)));
+    }
     if key.name.is_empty() {
         return give_leftovers_back(context, key, state).await;
     }
