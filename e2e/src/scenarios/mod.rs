@@ -13,6 +13,7 @@ mod commands;
 mod deletions;
 mod deletions_by_others;
 mod early_scale_down;
+mod flips;
 mod git;
 mod hpa;
 mod killed;
@@ -70,6 +71,7 @@ pub(crate) fn all() -> Vec<Scenario> {
             undo::SCENARIO,
             unusual::SCENARIO,
             blue_green::SCENARIO,
+            flips::SCENARIO,
             refusals::SCENARIO,
             replicas::SCENARIO,
             second_installation::SCENARIO,
