@@ -6,6 +6,7 @@ mod bad_input;
 mod bad_version;
 mod beside;
 mod blue_green;
+mod break_glass;
 mod broken;
 mod canary_promotes;
 mod cluster_wide;
@@ -64,6 +65,7 @@ pub(crate) fn all() -> Vec<Scenario> {
         beside::SCENARIOS.to_vec(),
         vec![
             admission_down::SCENARIO,
+            break_glass::SCENARIO,
             no_metrics::SCENARIO,
             bad_input::SCENARIO,
             stable_down::SCENARIO,
