@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use kube::ResourceExt;
 use serde::Serialize;
 
+use crate::called::{self, Caller};
 use crate::find;
 use crate::follow::phase;
 
@@ -54,6 +55,8 @@ pub struct Way {
 /// What the texts are made from.
 struct Case<'a> {
     rollout: &'a Rollout,
+    /// How commands are written for the cluster that is looked at.
+    caller: Caller,
     workload: Workload,
     phase: Phase,
     step: Option<&'a StepStatus>,
@@ -67,6 +70,10 @@ struct Case<'a> {
 
 /// What can be done now.
 pub fn ways(rollout: &Rollout, workload: Workload, now: Timestamp) -> Ways {
+    ways_by(called::ours(), rollout, workload, now)
+}
+
+fn ways_by(caller: Caller, rollout: &Rollout, workload: Workload, now: Timestamp) -> Ways {
     let status = rollout.status.as_ref();
     let condition = |kind: &str| {
         status
@@ -78,6 +85,7 @@ pub fn ways(rollout: &Rollout, workload: Workload, now: Timestamp) -> Ways {
     let stalled = condition(conditions::STALLED).filter(|condition| condition.status == "True");
     let mut case = Case {
         rollout,
+        caller,
         workload,
         phase: phase(rollout),
         step: status.and_then(|status| status.step.as_ref()),
@@ -122,20 +130,14 @@ pub fn ways(rollout: &Rollout, workload: Workload, now: Timestamp) -> Ways {
 impl Case<'_> {
     /// A command of ours.
     fn crossfade(&mut self, command: &str, does: &str) {
-        let command = format!(
-            "crossfade -n {} {}",
-            self.namespace,
-            command.replace("NAME", &self.name)
-        );
+        let command = command.replace("NAME", &self.name);
+        let command = self.caller.crossfade(Some(&self.namespace), &command);
         self.push(does, Some(command));
     }
 
     fn kubectl(&mut self, command: &str, does: &str) {
-        let command = format!(
-            "kubectl -n {} {}",
-            self.namespace,
-            command.replace("NAME", &self.deployment)
-        );
+        let command = command.replace("NAME", &self.deployment);
+        let command = self.caller.kubectl(Some(&self.namespace), &command);
         self.push(does, Some(command));
     }
 
@@ -156,8 +158,9 @@ impl Case<'_> {
         let installation = (self.rollout.status.as_ref())
             .and_then(|status| status.controller.as_deref())
             .unwrap_or("crossfade");
-        let command = format!(
-            "kubectl get leases --all-namespaces --field-selector metadata.name={installation}"
+        let command = self.caller.kubectl(
+            None,
+            &format!("get leases --all-namespaces --field-selector metadata.name={installation}"),
         );
         self.push(
             &format!("{does}; whoever holds its Lease is the one whose log says more"),

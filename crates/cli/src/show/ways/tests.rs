@@ -338,3 +338,28 @@ fn who_does_not_look_or_cannot_read_is_named() {
     };
     assert!(!late("00:02:30") && late("00:04:00"));
 }
+
+#[test]
+fn commands_go_to_the_cluster_that_was_looked_at() {
+    let global = crate::args::Global {
+        namespace: None,
+        context: Some("prod".to_owned()),
+        kubeconfig: None,
+    };
+    let caller = Caller::new(called::Called::Plugin, &global);
+    for on in WaitingOn::ALL {
+        for phase in PHASES {
+            let rollout = waiting(phase, on.as_str(), None, Value::Null);
+            let ways = ways_by(caller.clone(), &rollout, HELD, at("00:00:30"));
+            for command in commands(&ways) {
+                assert!(command.contains(" --context prod "), "{command}");
+                assert!(
+                    command.starts_with("kubectl crossfade -n shop ")
+                        || !command.starts_with("kubectl crossfade"),
+                    "{command}"
+                );
+                assert!(!command.starts_with("crossfade"), "{command}");
+            }
+        }
+    }
+}
