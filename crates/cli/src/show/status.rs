@@ -30,7 +30,7 @@ pub fn status(rollout: &Rollout, now: Timestamp) -> String {
         phase(rollout).as_str()
     );
     let Some(status) = &rollout.status else {
-        text.push_str("  not looked at yet: is the controller running?\n");
+        text.push_str("  not looked at yet: is the controller running, and no older Rollout for the same Deployment there? explain says how to see that\n");
         return text;
     };
     let mut say = |head: &str, what: &str| {

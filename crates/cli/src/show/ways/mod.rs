@@ -65,6 +65,9 @@ struct Case<'a> {
     deployment: String,
     /// Why nothing can go on, as the condition says it.
     stalled: Option<&'a str>,
+    /// It says so of a template or a plan that cannot be released; whatever else a person has to put right
+    /// is stalled too.
+    refused: bool,
     ways: Vec<Way>,
 }
 
@@ -93,6 +96,7 @@ fn ways_by(caller: Caller, rollout: &Rollout, workload: Workload, now: Timestamp
         name: rollout.name_any(),
         deployment: find::deployment(rollout),
         stalled: stalled.map(|condition| condition.message.as_str()),
+        refused: stalled.is_some_and(|condition| condition.reason == "Refused"),
         ways: Vec::new(),
     };
     let reason = |kind: &str| condition(kind).map(|condition| condition.reason.as_str());
@@ -104,7 +108,7 @@ fn ways_by(caller: Caller, rollout: &Rollout, workload: Workload, now: Timestamp
     } else {
         let wait = match on {
             Some(on) => case.wait(on),
-            None => case.nothing(stalled.is_some_and(|condition| condition.reason == "Refused")),
+            None => case.nothing(),
         };
         let late = |until: Timestamp| now.duration_since(until).as_secs() > OVERDUE;
         if case.step.and_then(|step| step.until).is_some_and(late) {
@@ -177,6 +181,15 @@ impl Case<'_> {
 
     fn not_looked_at(&mut self) -> String {
         self.controller("see whether the controller runs, and serves this namespace");
+        // A second one for the same Deployment gets no status, only an event.
+        let of_it = format!(
+            "get events --field-selector involvedObject.kind=Rollout,involvedObject.name={}",
+            self.name.clone()
+        );
+        self.kubectl(
+            &of_it,
+            "if it runs, see why it leaves this one alone; TwoRollouts: an older Rollout is for the same Deployment, delete one of them",
+        );
         "the controller to look at it for the first time".to_owned()
     }
 
@@ -225,10 +238,10 @@ impl Case<'_> {
     }
 
     /// Nothing is waited for, or the controller is of a version that does not say what.
-    fn nothing(&mut self, refused: bool) -> String {
+    fn nothing(&mut self) -> String {
         let promote = |case: &mut Self, does: &str| case.crossfade("promote NAME", does);
         match (self.phase, self.step.map(|step| step.state)) {
-            (Phase::Idle, _) => return self.idle(refused),
+            (Phase::Idle, _) => return self.idle(),
             (Phase::Progressing | Phase::Warm, Some(StepState::AwaitingApproval)) => {
                 promote(self, "gives the approval");
             }
@@ -250,8 +263,8 @@ impl Case<'_> {
         "nothing: it goes on by itself".to_owned()
     }
 
-    fn idle(&mut self, refused: bool) -> String {
-        if refused {
+    fn idle(&mut self) -> String {
+        if self.refused {
             self.kubectl(
                 &format!("edit rollout.crossfade.dev {}", self.name.clone()),
                 "mend what is named, here or in the policy and the annotations it comes from",
@@ -296,5 +309,7 @@ impl Case<'_> {
     }
 }
 
+#[cfg(test)]
+mod planned;
 #[cfg(test)]
 mod tests;
