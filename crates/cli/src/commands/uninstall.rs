@@ -8,6 +8,7 @@ use std::time::Duration;
 use crossfade_api::install;
 use crossfade_api::{Action, Phase, Rollout, annotations};
 use crossfade_engine::identity::same_template;
+use crossfade_traffic_switching::managed_fields;
 use kube::api::ListParams;
 use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
@@ -17,7 +18,10 @@ use crate::cluster::{Cluster, call};
 use crate::commands::control::{self, Order};
 use crate::exit::{Exit, Failure};
 use crate::follow::{self, Follow, View, phase};
-use crate::{find, raw};
+use crate::{called, find, raw};
+
+/// How often it is tried to take our name off a Deployment that others write meanwhile.
+const TRIES: u32 = 5;
 
 pub async fn run(cluster: &Cluster, arguments: &Uninstall) -> Result<Exit, Failure> {
     let held = held(cluster, arguments).await?;
@@ -207,8 +211,8 @@ async fn wait_for(
             limit.as_secs()
         ))
         .next(format!(
-            "crossfade -n {} explain {name} says what it waits for",
-            cluster.namespace
+            "{} says what it waits for",
+            called::crossfade(&cluster.namespace, &format!("explain {name}"))
         ))
         .exit(Exit::TimedOut)
     })
@@ -227,14 +231,22 @@ async fn release(cluster: &Cluster, rollout: &Rollout, limit: Duration) -> Resul
                 rollout.name_any()
             ))
             .next(format!(
-                "crossfade -n {} explain {} names the mend; or uninstall --revert puts the old template back",
-                cluster.namespace,
-                rollout.name_any()
+                "{} names the mend; or uninstall --revert puts the old template back",
+                called::crossfade(
+                    &cluster.namespace,
+                    &format!("explain {}", rollout.name_any())
+                )
             )));
         }
         Phase::RollingBack | Phase::RolledBack => {
-            return Err(Failure::new(format!("{} was rolled back: its template is rejected", rollout.name_any()))
-                .next("uninstall --revert puts the old template back; crossfade retry releases the new one again"));
+            return Err(Failure::new(format!(
+                "{} was rolled back: its template is rejected",
+                rollout.name_any()
+            ))
+            .next(format!(
+                "uninstall --revert puts the old template back; {} releases the new one again",
+                called::crossfade(&cluster.namespace, &format!("retry {}", rollout.name_any()))
+            )));
         }
         _ => {
             order(
@@ -312,6 +324,7 @@ async fn put_back(cluster: &Cluster, rollout: &Rollout, limit: Duration) -> Resu
     eprintln!("{name}: old template put back; Git may still hold the new one");
     if phase(rollout) != Phase::Idle {
         wait_for(cluster, rollout, limit, &[Phase::Idle]).await?;
+        leave_no_name(cluster, &name, &uri).await;
         return Ok(());
     }
     // At rest the controller leaves a pause on the template that serves to people. Read again: what is
@@ -331,7 +344,45 @@ async fn put_back(cluster: &Cluster, rollout: &Rollout, limit: Duration) -> Resu
         { "op": "add", "path": "/spec/paused", "value": false },
     ]);
     raw::patch(cluster, "unpause the Deployment", &uri, &operations).await?;
+    leave_no_name(cluster, &name, &uri).await;
     Ok(())
+}
+
+/// The template is the users' again, and so are its fields: the next server-side apply must not meet us.
+/// What serves is right without it, so that it only tells when it cannot.
+async fn leave_no_name(cluster: &Cluster, name: &str, uri: &str) {
+    let mut tried = 0;
+    loop {
+        tried += 1;
+        let told = match leave_no_name_once(cluster, uri).await {
+            Ok(()) => return,
+            Err(failure) => failure,
+        };
+        if tried == TRIES {
+            eprintln!(
+                "{name}: managedFields still name {}: {told}",
+                raw::FIELD_MANAGER
+            );
+            return;
+        }
+        // Somebody else wrote it: the Deployment controller does at each change.
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}
+
+async fn leave_no_name_once(cluster: &Cluster, uri: &str) -> Result<(), Failure> {
+    let deployment = raw::get(cluster, "read the Deployment", uri).await?;
+    if let Some(operations) = deployment.as_ref().and_then(without_our_name) {
+        raw::patch(cluster, "leave managedFields to others", uri, &operations).await?;
+    }
+    Ok(())
+}
+
+/// The patch that takes our entries out of managedFields; `None`: there are none.
+fn without_our_name(deployment: &Value) -> Option<Value> {
+    let (others, ours) = managed_fields::of_others(deployment, raw::FIELD_MANAGER);
+    let version = deployment["metadata"]["resourceVersion"].as_str()?;
+    ours.then(|| managed_fields::restore_patch(version, &others))
 }
 
 /// Admission first, so that from then on nobody is refused; then rights and what the controller
@@ -411,6 +462,24 @@ mod tests {
         assert!(!elsewhere("Warm", "crossfade"));
         // At rest whoever is left takes the next release: a gated template would be lost with the last one.
         assert!(!elsewhere("Idle", "another"));
+    }
+
+    #[test]
+    fn our_name_goes_and_that_of_others_stays() {
+        let of = |managers: &[&str]| {
+            let entries: Vec<Value> = (managers.iter())
+                .map(|manager| json!({ "manager": manager }))
+                .collect();
+            json!({ "metadata": { "resourceVersion": "7", "managedFields": entries } })
+        };
+        assert_eq!(without_our_name(&of(&["kubectl"])), None);
+        assert_eq!(
+            without_our_name(&of(&["kubectl", raw::FIELD_MANAGER])).unwrap(),
+            json!([
+                { "op": "test", "path": "/metadata/resourceVersion", "value": "7" },
+                { "op": "replace", "path": "/metadata/managedFields", "value": [{ "manager": "kubectl" }] },
+            ])
+        );
     }
 
     #[test]
