@@ -117,6 +117,15 @@ fn every_wait_in_every_phase_has_a_way_out() {
 }
 
 #[test]
+fn every_kind_of_wait_stands_in_the_table_for_users() {
+    let table = include_str!("../../../../../docs/life-of-a-release.md");
+    for on in WaitingOn::ALL {
+        let row = format!("\n| `{}` | ", on.as_str());
+        assert!(table.contains(&row), "{on:?} has no row");
+    }
+}
+
+#[test]
 fn every_wait_has_words_of_its_own() {
     let texts: std::collections::BTreeSet<String> = WaitingOn::ALL
         .into_iter()
