@@ -153,9 +153,12 @@ fn next(installation: &Installation, no_admission: bool) -> Result<String, Failu
         command.push_str(" --kubeconfig FILE");
     }
     let until = if no_admission {
-        "Nothing is gated: start releases with crossfade run or set image, once the controller runs:"
+        format!(
+            "Nothing is gated: start releases by {}, once the controller runs:",
+            called::ours().crossfade(None, "run")
+        )
     } else {
-        "Template changes of opted-in Deployments are refused until the controller runs:"
+        "Template changes of opted-in Deployments are refused until the controller runs:".to_owned()
     };
     let identity = if in_a_pod.is_empty() {
         format!(
