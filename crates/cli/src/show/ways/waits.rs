@@ -158,10 +158,13 @@ impl Case<'_> {
         let why = self.stalled.unwrap_or_default();
         self.by_hand("mend what is named: the gated template then starts by itself");
         self.crossfade("plan NAME", "shows the plan and all that is wrong with it");
-        self.crossfade(
-            "undo NAME",
-            "withdraws the gated template: what serves is written back and unpaused, no pod is replaced",
-        );
+        // At size 0 nothing serves that could be written back.
+        if !matches!(self.workload, Workload::There { replicas: 0, .. }) {
+            self.crossfade(
+                "undo NAME",
+                "withdraws the gated template: what serves is written back and unpaused, no pod is replaced; refused while an earlier rollout has not ended",
+            );
+        }
         self.by_hand("push the template that serves (git revert): does the same");
         format!("a person: a template is gated and cannot be released: {why}")
     }
