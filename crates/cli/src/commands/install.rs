@@ -232,7 +232,10 @@ async fn established(cluster: &Cluster, objects: &[Value]) -> Result<(), Failure
                     "the API server does not serve {} yet",
                     raw::title(object)
                 ))
-                .next("kubectl describe crd says why; then run install again")
+                .next(format!(
+                    "{} says why; then run install again",
+                    called::ours().kubectl(None, "describe crd")
+                ))
                 .exit(Exit::TimedOut));
             }
             left -= 1;
