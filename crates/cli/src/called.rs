@@ -1,8 +1,12 @@
 //! By which name this program was called: `crossfade`, as kubectl's plugin, or by kubectl to complete the
-//! plugin's words. Not here: what is completed.
+//! plugin's words; and for which cluster. So that a command shown to a person can be given as it stands.
+//! Not here: what is completed.
 
 use std::ffi::OsStr;
 use std::path::Path;
+use std::sync::OnceLock;
+
+use crate::args::Global;
 
 /// The name, as far as it matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,9 +53,111 @@ impl Called {
     }
 }
 
+/// How the next command has to be written to mean the same cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Caller {
+    typed: &'static str,
+    /// `--context` and `--kubeconfig` as they were given; ours and kubectl's have the same names.
+    flags: String,
+}
+
+/// Of this process. What a text says next is made in many places, few of which know the arguments.
+static OURS: OnceLock<Caller> = OnceLock::new();
+
+impl Caller {
+    pub fn new(called: Called, global: &Global) -> Self {
+        let mut flags = String::new();
+        if let Some(context) = &global.context {
+            flags.push_str(&format!(" --context {}", quoted(context)));
+        }
+        if let Some(path) = &global.kubeconfig {
+            let path = path.display().to_string();
+            flags.push_str(&format!(" --kubeconfig {}", quoted(&path)));
+        }
+        Self {
+            typed: called.typed(),
+            flags,
+        }
+    }
+
+    /// A command of ours, in a namespace or, as `list -A`, in none.
+    pub fn crossfade(&self, namespace: Option<&str>, command: &str) -> String {
+        self.written(self.typed, namespace, command)
+    }
+
+    /// One of kubectl.
+    pub fn kubectl(&self, namespace: Option<&str>, command: &str) -> String {
+        self.written("kubectl", namespace, command)
+    }
+
+    fn written(&self, program: &str, namespace: Option<&str>, command: &str) -> String {
+        let namespace = namespace.map_or_else(String::new, |name| format!(" -n {name}"));
+        format!("{program}{namespace}{} {command}", self.flags)
+    }
+}
+
+/// Remembers the arguments of this process.
+pub fn remember(caller: Caller) {
+    // One process has one command: a second word could only be the same.
+    drop(OURS.set(caller));
+}
+
+/// As this process was called; before its arguments are read, by its plain name.
+pub fn ours() -> Caller {
+    OURS.get().cloned().unwrap_or_else(|| Caller {
+        typed: Called::Itself.typed(),
+        flags: String::new(),
+    })
+}
+
+/// A command of ours for the cluster of this process.
+pub fn crossfade(namespace: &str, command: &str) -> String {
+    ours().crossfade(Some(namespace), command)
+}
+
+/// One of kubectl.
+pub fn kubectl(namespace: &str, command: &str) -> String {
+    ours().kubectl(Some(namespace), command)
+}
+
+/// One word for a shell. Paths have spaces, names of contexts anything.
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:@%+=,".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', "'\\''"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_next_command_means_the_same_cluster() {
+        let mut global = Global {
+            namespace: None,
+            context: None,
+            kubeconfig: None,
+        };
+        let plain = Caller::new(Called::Itself, &global);
+        assert_eq!(
+            plain.crossfade(Some("shop"), "abort web"),
+            "crossfade -n shop abort web"
+        );
+        assert_eq!(plain.kubectl(None, "get nodes"), "kubectl get nodes");
+        global.context = Some("it's prod".to_owned());
+        global.kubeconfig = Some("/etc/kube/config".into());
+        let plugin = Caller::new(Called::Plugin, &global);
+        assert_eq!(
+            plugin.crossfade(Some("shop"), "abort web"),
+            "kubectl crossfade -n shop --context 'it'\\''s prod' --kubeconfig /etc/kube/config abort web"
+        );
+        assert_eq!(
+            plugin.kubectl(Some("shop"), "get pods"),
+            "kubectl -n shop --context 'it'\\''s prod' --kubeconfig /etc/kube/config get pods"
+        );
+    }
 
     #[test]
     fn known_by_the_name_of_the_file() {

@@ -24,7 +24,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory, FromArgMatches};
 
 use args::Arguments;
-use called::Called;
+use called::{Called, Caller};
 use exit::{Exit, Failure};
 
 /// Runs the command of this process.
@@ -54,6 +54,7 @@ pub fn main() -> ExitCode {
             };
         }
     };
+    called::remember(Caller::new(called, &arguments.global));
     let stopped = arguments.command.stopped();
     end(block_on(async {
         tokio::select! {

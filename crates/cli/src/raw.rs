@@ -6,6 +6,9 @@ use serde_json::Value;
 use crate::cluster::{Cluster, call};
 use crate::exit::Failure;
 
+/// Our name in managedFields, for what people let us write.
+pub const FIELD_MANAGER: &str = "crossfade-cli";
+
 /// Kinds we install and their paths.
 const PLURALS: &[(&str, &str)] = &[
     ("ClusterRole", "clusterroles"),
@@ -129,7 +132,7 @@ pub async fn patch(
     uri: &str,
     operations: &Value,
 ) -> Result<Value, Failure> {
-    let uri = format!("{uri}?fieldManager=crossfade-cli");
+    let uri = format!("{uri}?fieldManager={FIELD_MANAGER}");
     send(
         cluster,
         what,

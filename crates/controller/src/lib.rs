@@ -5,6 +5,7 @@
 //! for, in order. Time, names, the Kubernetes client and all other HTTP come in through [`ports`].
 
 pub mod admission;
+mod around;
 pub mod compile;
 pub mod context;
 pub mod error;

@@ -1,7 +1,6 @@
 //! One pass over one workload: snapshot, observe, validate, plan, status, effects. On an abort the
 //! effects come before the status. Everything that can be decided is decided by the planner.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -14,6 +13,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 
+use crate::around::{behind_ingresses, departed, foreign};
 use crate::compile::Names;
 use crate::context::Context;
 use crate::error::{Class, Failure, delay};
@@ -21,7 +21,7 @@ use crate::intake::{annotations, metrics_problem, policies, read, twin};
 use crate::leftovers;
 use crate::lock;
 use crate::observe::read::{deleting, label, text};
-use crate::observe::{self, Extras, services};
+use crate::observe::{self, Extras};
 use crate::perform::{perform, write};
 use crate::queue::Key;
 use crate::release::{folded, keep_open, under_way};
@@ -35,6 +35,8 @@ use crate::wire::{JSON, Link, WireRequest, path};
 const QUIET: Duration = Duration::from_secs(60);
 /// The attempt in a row whose failure is shown to users.
 const LASTING: u32 = 2;
+/// Between two looks at a namespace that has not been listed.
+const UNLISTED: Duration = Duration::from_secs(1);
 /// Passes in a row that each ask for the next one at once: more than any healthy chain of effects.
 const SPINS: u32 = 40;
 /// Then one pass per this time.
@@ -127,6 +129,10 @@ async fn attempt(
     key: &Key,
     state: &Arc<KeyState>,
 ) -> Result<Next, Failure> {
+    if !context.always.synced_in(&key.namespace) {
+        // Without its policies a release would begin by another plan.
+        return Ok(Next::At(Some(Instant::now() + UNLISTED)));
+    }
     if key.name.is_empty() {
         return give_leftovers_back(context, key, state).await;
     }
@@ -170,6 +176,7 @@ async fn attempt(
         installation: context.settings.installation.clone(),
         foreign: foreign(context, key, state, &snapshot).await?,
         departed: departed(context, key, &snapshot, &memory).await?,
+        behind_ingresses: behind_ingresses(context, key, state, &memory).await,
         fresh_candidate: context.ports.ids.candidate(),
         ..Extras::default()
     };
@@ -378,84 +385,6 @@ async fn look(
     snapshot
 }
 
-/// By Service uid: pods of others behind it. Asked once per Service and selector while nobody is
-/// found; a stranger is looked for again, he may have been a pod of a ReplicaSet not listed yet.
-async fn foreign(
-    context: &Context,
-    key: &Key,
-    state: &KeyState,
-    snapshot: &Snapshot,
-) -> Result<BTreeMap<String, String>, Failure> {
-    let mut found = BTreeMap::new();
-    let Some(workload) = snapshot.workload.as_deref() else {
-        return Ok(found);
-    };
-    if snapshot.pods.is_empty() {
-        return Ok(found);
-    }
-    let null = Value::Null;
-    let template = workload.pointer("/spec/template").unwrap_or(&null);
-    let sets: BTreeSet<String> = snapshot
-        .replica_sets
-        .iter()
-        .map(|set| text(set, "/metadata/uid").to_owned())
-        .collect();
-    for question in services::questions(
-        snapshot,
-        template,
-        workload.pointer("/spec/selector").unwrap_or(&null),
-    ) {
-        if lock(&state.services).contains(&question.token) {
-            continue;
-        }
-        let strangers = if question.covered {
-            services::strangers(&snapshot.pods, &question.selector, &sets)
-        } else {
-            let pods: Vec<Arc<Value>> = context
-                .wire
-                .list(
-                    &path::pods(&key.namespace),
-                    &question.selector,
-                    "list a Service's pods",
-                )
-                .await?
-                .into_iter()
-                .map(Arc::new)
-                .collect();
-            services::strangers(&pods, &question.selector, &sets)
-        };
-        match strangers {
-            None => {
-                lock(&state.services).insert(question.token);
-            }
-            Some(pods) => {
-                found.insert(question.service_uid, pods);
-            }
-        }
-    }
-    Ok(found)
-}
-
-/// Holders of Services here that exist no more; the workload itself and its former life are the planner's.
-async fn departed(
-    context: &Context,
-    key: &Key,
-    snapshot: &Snapshot,
-    memory: &Memory,
-) -> Result<BTreeSet<String>, Failure> {
-    let uid = snapshot
-        .workload
-        .as_deref()
-        .map_or("", |workload| text(workload, "/metadata/uid"));
-    leftovers::departed(
-        &context.wire,
-        &key.namespace,
-        &snapshot.services,
-        &[uid, &memory.workload_uid],
-    )
-    .await
-}
-
 /// Nobody is left who remembers: what the namespace's Services still carry is given back.
 async fn give_leftovers_back(
     context: &Arc<Context>,
@@ -582,9 +511,9 @@ mod tests {
     /// Without a right nothing is decided; whoever looks at the Rollout is told which.
     #[tokio::test(start_paused = true)]
     async fn a_read_that_fails_again_and_again_is_shown_in_the_status() {
-        let (context, asked) = testing::context(|method, path, body| match method {
-            &Method::GET if path.contains("replicasets") => testing::status(403),
-            &Method::GET => (
+        let (context, asked) = testing::context(|method, path, body| match *method {
+            Method::GET if path.contains("replicasets") => testing::status(403),
+            Method::GET => (
                 200,
                 json!({ "metadata": { "name": "web", "uid": "w1" }, "spec": {} }),
             ),

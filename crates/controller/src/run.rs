@@ -99,7 +99,10 @@ async fn lead(
     leadership: &mut watch::Receiver<Leadership>,
     stop: &mut watch::Receiver<bool>,
 ) {
-    while !context.always.synced() {
+    while !(context.health)
+        .in_the_way(context.ports.clock.now(), PATIENCE)
+        .is_empty()
+    {
         tokio::select! {
             () = tokio::time::sleep(Duration::from_millis(20)) => {}
             _ = until(leadership, |leadership| !leadership.leading) => return,
@@ -157,24 +160,11 @@ async fn look(context: Arc<Context>, health: Health, leadership: watch::Receiver
     loop {
         beat.tick().await;
         let now = context.ports.clock.now();
-        let failing = context.health.failing(now, PATIENCE);
-        if !context.health.synced() {
-            let missing: Vec<String> = context
-                .health
-                .all()
-                .into_iter()
-                .filter(|(_, state)| !state.synced)
-                .map(|(name, state)| {
-                    state
-                        .failing
-                        .map_or_else(|| name.clone(), |(_, why)| format!("{name} ({why})"))
-                })
-                .collect();
-            health.failing(WATCHES, &format!("not listed yet: {}", missing.join(", ")));
-        } else if failing.is_empty() {
+        let in_the_way = context.health.in_the_way(now, PATIENCE);
+        if in_the_way.is_empty() {
             health.working(WATCHES);
         } else {
-            health.failing(WATCHES, &failing.join("; "));
+            health.failing(WATCHES, &in_the_way.join("; "));
         }
         let leading = leadership.borrow().leading;
         context.metrics.set_state(

@@ -42,6 +42,8 @@ pub struct KeyState {
     pub spins: AtomicU32,
     /// Services, by uid and selector, that were found to select nobody else's pods.
     pub services: Mutex<BTreeSet<String>>,
+    /// Names of the Services that an Ingress sent to when the candidate of this name was first looked at.
+    pub behind_ingresses: Mutex<Option<(String, BTreeSet<String>)>>,
     /// A reading of the time of day, and when it was taken.
     reading: Mutex<Option<(Timestamp, Instant)>>,
     /// When the status was last written.

@@ -249,6 +249,11 @@ pub mod path {
     pub fn slices(namespace: &str) -> String {
         join("/apis/discovery.k8s.io/v1", namespace, "endpointslices", "")
     }
+    /// Ingresses.
+    #[must_use]
+    pub fn ingresses(namespace: &str) -> String {
+        join("/apis/networking.k8s.io/v1", namespace, "ingresses", "")
+    }
     /// Rollouts.
     #[must_use]
     pub fn rollouts(namespace: &str, name: &str) -> String {

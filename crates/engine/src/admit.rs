@@ -66,8 +66,9 @@ pub enum Answer {
     Deny { message: String },
 }
 
-/// In every refusal: how people get past us when nothing else helps.
-const BREAK_GLASS: &str = "break-glass, in this order: kubectl delete mutatingwebhookconfiguration crossfade-traffic; remove pod-template-hash from the selectors of the Services labelled crossfade.dev/held-by; delete mutatingwebhookconfiguration crossfade-gate and validatingwebhookconfiguration crossfade-backstop; kubectl rollout resume";
+/// In every refusal: how people get past us when nothing else helps. Named as in an installation of the usual name; the
+/// runbook has each command.
+pub const BREAK_GLASS: &str = "break-glass, the last resort, in this order (the runbook has each command): stop the controller; delete mutatingwebhookconfiguration crossfade-traffic; point the Services labelled crossfade.dev/held-by at stable, delete validatingadmissionpolicybinding crossfade-deletes and the parallel Deployment, then take pod-template-hash and that label off the Services; delete mutatingwebhookconfiguration crossfade-gate and validatingwebhookconfiguration crossfade-backstop; write stable's template back unless the new one shall serve; kubectl rollout resume";
 
 /// Whether the answer needs [`Live`]: then it has to be read before [`admit`] is asked.
 #[must_use]

@@ -6,6 +6,7 @@ mod bad_input;
 mod bad_version;
 mod beside;
 mod blue_green;
+mod break_glass;
 mod broken;
 mod canary_promotes;
 mod cluster_wide;
@@ -13,6 +14,7 @@ mod commands;
 mod deletions;
 mod deletions_by_others;
 mod early_scale_down;
+mod flips;
 mod git;
 mod hpa;
 mod killed;
@@ -63,6 +65,7 @@ pub(crate) fn all() -> Vec<Scenario> {
         beside::SCENARIOS.to_vec(),
         vec![
             admission_down::SCENARIO,
+            break_glass::SCENARIO,
             no_metrics::SCENARIO,
             bad_input::SCENARIO,
             stable_down::SCENARIO,
@@ -70,6 +73,7 @@ pub(crate) fn all() -> Vec<Scenario> {
             undo::SCENARIO,
             unusual::SCENARIO,
             blue_green::SCENARIO,
+            flips::SCENARIO,
             refusals::SCENARIO,
             replicas::SCENARIO,
             second_installation::SCENARIO,

@@ -24,6 +24,8 @@ fn workload_rules() -> Value {
         { "apiGroups": [""], "resources": ["pods"], "verbs": ["get", "list", "watch"] },
         { "apiGroups": [""], "resources": ["services"], "verbs": ["get", "list", "watch", "patch"] },
         { "apiGroups": ["discovery.k8s.io"], "resources": ["endpointslices"], "verbs": ["get", "list", "watch"] },
+        // Who stands in front of a Service decides how it is flipped.
+        { "apiGroups": ["networking.k8s.io"], "resources": ["ingresses"], "verbs": ["list"] },
         { "apiGroups": ["", "events.k8s.io"], "resources": ["events"], "verbs": ["create", "patch"] },
         { "apiGroups": ["crossfade.dev"], "resources": ["rollouts"],
           "verbs": ["get", "list", "watch", "create", "patch"] },

@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::args::{Format, Global, Install, Which};
 use crate::cluster::Cluster;
 use crate::exit::{Exit, Failure};
-use crate::{output, raw};
+use crate::{called, output, raw};
 
 /// Longest wait for the API server to serve the kinds.
 const ESTABLISHED: u32 = 30;
@@ -28,13 +28,7 @@ pub fn installation(namespace: &str, which: &Which) -> Installation {
 fn objects(namespace: &str, arguments: &Install) -> Result<(Installation, Vec<Value>), Failure> {
     let mut installation = installation(namespace, &arguments.which);
     if let Some(url) = &arguments.admission_url {
-        if !url.starts_with("https://") {
-            return Err(
-                Failure::new(format!("\"{url}\" is not an https:// address"))
-                    .next("API servers call admission over TLS only")
-                    .exit(Exit::Usage),
-            );
-        }
+        address(url)?;
         installation.admission = Admission::Url(url.clone());
     }
     if let Some(path) = &arguments.ca_file {
@@ -91,26 +85,102 @@ pub async fn run(cluster: &Cluster, arguments: &Install) -> Result<Exit, Failure
         raw::apply(cluster, object).await?;
         eprintln!("applied {}", raw::title(object));
     }
+    eprintln!("{}", next(&installation, arguments.no_admission)?);
+    Ok(Exit::Done)
+}
+
+/// Where the controller listens, and by which name the API server calls it.
+#[derive(Debug, PartialEq, Eq)]
+struct Address {
+    host: String,
+    port: u16,
+}
+
+/// Host and port of `--admission-url`.
+fn address(url: &str) -> Result<Address, Failure> {
+    let wrong = |why: &str| {
+        Failure::new(format!("--admission-url \"{url}\": {why}"))
+            .next("write for example https://10.0.0.1:9443")
+            .exit(Exit::Usage)
+    };
+    let uri: http::Uri = url.parse().map_err(|_| wrong("it is not an address"))?;
+    if uri.scheme_str() != Some("https") {
+        return Err(wrong("API servers call admission over TLS only"));
+    }
+    // In an address of the web IPv6 stands in brackets; in a certificate it does not.
+    let host = (uri.host().unwrap_or_default()).trim_matches(['[', ']']);
+    if host.is_empty() {
+        return Err(wrong("it names no host"));
+    }
+    Ok(Address {
+        host: host.to_owned(),
+        port: uri.port_u16().unwrap_or(443),
+    })
+}
+
+/// How the controller is run for what was installed. Its certificate is for the names it is told: without
+/// `--admission-host` only for those of the Service, and the API server would refuse every guarded write.
+fn next(installation: &Installation, no_admission: bool) -> Result<String, Failure> {
     let Installation {
         name,
         namespace,
         service_account,
         ..
-    } = &installation;
-    let only = installation
-        .namespaces
-        .as_ref()
-        .map_or_else(String::new, |names| {
-            format!(" --namespaces {}", names.join(","))
-        });
-    eprintln!(
-        "Installed. Template changes of opted-in Deployments are refused until the controller runs:\n  \
-         crossfade-controller --installation {name} --service-account {namespace}:{service_account}{only} \
-         --admission-address 0.0.0.0:9443 --kubeconfig …\n  \
-         with a token of that ServiceAccount (kubectl -n {namespace} create token {service_account}).\n\
-         Then opt a Deployment in: kubectl annotate deployment/NAME crossfade.dev/strategy=canary"
+    } = installation;
+    let mut command = format!(
+        "crossfade-controller --installation {name} --service-account {namespace}:{service_account}"
     );
-    Ok(Exit::Done)
+    if let Some(names) = &installation.namespaces {
+        command.push_str(&format!(" --namespaces {}", names.join(",")));
+    }
+    let mut in_a_pod = "";
+    match &installation.admission {
+        _ if no_admission => {}
+        Admission::Url(url) => {
+            let Address { host, port } = address(url)?;
+            command.push_str(&format!(
+                " --admission-address 0.0.0.0:{port} --admission-host {host}"
+            ));
+        }
+        Admission::Service { .. } => {
+            command.push_str(" --admission-address 0.0.0.0:9443");
+            in_a_pod = "\n  in a pod with the labels the Service selects and 9443 as its container port \"admission\"; \
+                        for a controller outside the cluster install with --admission-url";
+        }
+    }
+    command.push_str(" --health-address 0.0.0.0:8080");
+    if in_a_pod.is_empty() {
+        command.push_str(" --kubeconfig FILE");
+    }
+    let until = if no_admission {
+        format!(
+            "Nothing is gated: start releases by {}, once the controller runs:",
+            called::ours().crossfade(None, "run")
+        )
+    } else {
+        "Template changes of opted-in Deployments are refused until the controller runs:".to_owned()
+    };
+    let identity = if in_a_pod.is_empty() {
+        format!(
+            "as that ServiceAccount: in FILE the user has \"tokenFile: TOKEN\", which is read again each minute. \
+             Write it, and again before it ends:\n  {} > TOKEN",
+            called::kubectl(
+                namespace,
+                &format!("create token {service_account} --duration 24h")
+            )
+        )
+    } else {
+        format!(
+            "The pod runs as the ServiceAccount {service_account} of {namespace}; its token renews itself."
+        )
+    };
+    Ok(format!(
+        "Installed. {until}\n  {command}{in_a_pod}\n{identity}\nThen opt a Deployment in: {}",
+        called::ours().kubectl(
+            None,
+            "annotate deployment/NAME crossfade.dev/strategy=canary"
+        )
+    ))
 }
 
 /// Another installation that owns an object of this name.
@@ -162,7 +232,10 @@ async fn established(cluster: &Cluster, objects: &[Value]) -> Result<(), Failure
                     "the API server does not serve {} yet",
                     raw::title(object)
                 ))
-                .next("kubectl describe crd says why; then run install again")
+                .next(format!(
+                    "{} says why; then run install again",
+                    called::ours().kubectl(None, "describe crd")
+                ))
                 .exit(Exit::TimedOut));
             }
             left -= 1;
@@ -177,6 +250,50 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn the_controllers_command_has_the_name_it_is_called_by() {
+        let of = |url: &str| Installation {
+            admission: Admission::Url(url.to_owned()),
+            ..Installation::default()
+        };
+        for (url, flags) in [
+            (
+                "https://10.0.0.1:9443",
+                "--admission-address 0.0.0.0:9443 --admission-host 10.0.0.1 --health-address",
+            ),
+            (
+                "https://crossfade.example/",
+                "--admission-address 0.0.0.0:443 --admission-host crossfade.example --health-address",
+            ),
+            (
+                "https://[2001:db8::1]:8443",
+                "--admission-address 0.0.0.0:8443 --admission-host 2001:db8::1 --health-address",
+            ),
+        ] {
+            let said = next(&of(url), false).unwrap();
+            assert!(said.contains(flags), "{url}: {said}");
+            assert!(said.contains("--kubeconfig FILE") && said.contains("create token crossfade"));
+        }
+        let pod = next(&Installation::default(), false).unwrap();
+        assert!(!pod.contains("--admission-host"), "by its Service: {pod}");
+        assert!(pod.contains("container port \"admission\""), "{pod}");
+        let ungated = next(&of("https://10.0.0.1:9443"), true).unwrap();
+        assert!(!ungated.contains("--admission"), "{ungated}");
+        assert!(ungated.contains("Nothing is gated"), "{ungated}");
+    }
+
+    #[test]
+    fn an_address_that_cannot_be_called_is_refused() {
+        for url in ["http://10.0.0.1:9443", "10.0.0.1:9443", "https://", ""] {
+            let failure = address(url).unwrap_err();
+            assert_eq!(failure.exit, Exit::Usage, "{url}");
+            assert!(
+                failure.to_string().contains("https://10.0.0.1:9443"),
+                "{failure}"
+            );
+        }
+    }
 
     #[test]
     fn what_another_installation_owns_is_seen() {

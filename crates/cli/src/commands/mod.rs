@@ -4,6 +4,7 @@ mod complete;
 mod control;
 #[cfg(feature = "demo")]
 mod demo;
+mod disown;
 mod end;
 mod gate;
 mod install;

@@ -29,11 +29,12 @@ pub fn from_files(arguments: &Plan) -> Result<Exit, Failure> {
 
 fn show(subject: &Subject, arguments: &Plan) -> Result<Exit, Failure> {
     let validated = subject.validated();
-    let mut problems = validated.problems.clone();
-    problems.extend(subject.refused(&validated));
+    let problems = subject.problems(&validated);
     let forecast = forecast(&validated.plan, subject.replicas());
+    let services: Vec<&str> = (subject.services.iter())
+        .map(|service| service.name.as_str())
+        .collect();
     if let Some(format) = arguments.output {
-        let services: Vec<&String> = subject.services.iter().map(|(name, _)| name).collect();
         let value = json!({
             "kind": "Plan",
             "metadata": { "name": subject.name },
@@ -42,11 +43,6 @@ fn show(subject: &Subject, arguments: &Plan) -> Result<Exit, Failure> {
         });
         output::print(&value, format)?;
     } else {
-        let services: Vec<&str> = subject
-            .services
-            .iter()
-            .map(|(name, _)| name.as_str())
-            .collect();
         let mut text = format!("{}, {} pods", subject.name, forecast.replicas);
         if !services.is_empty() {
             text.push_str(&format!(", Services {}", services.join(", ")));

@@ -3,6 +3,7 @@
 use crossfade_simulator::simulate::{Answers, Fault, Question, Spread, simulate};
 
 use crate::args::{Format, Simulate};
+use crate::called;
 use crate::exit::{Exit, Failure};
 use crate::output;
 use crate::show::table;
@@ -35,12 +36,13 @@ pub async fn run(arguments: &Simulate) -> Result<Exit, Failure> {
         arguments.replicas,
     )?;
     let validated = subject.validated();
-    let mut problems = validated.problems.clone();
-    problems.extend(subject.refused(&validated));
+    let problems = subject.problems(&validated);
     if !problems.is_empty() {
         return Err(
-            Failure::new(format!("no release would start: {}", problems.join("; ")))
-                .next("crossfade plan -f shows the plan and what is wrong with it"),
+            Failure::new(format!("no release would start: {}", problems.join("; "))).next(format!(
+                "{} shows the plan and what is wrong with it",
+                called::ours().crossfade(None, "plan -f FILE")
+            )),
         );
     }
     for note in &subject.notes {

@@ -15,11 +15,12 @@ use serde_json::{Value, json};
 use crate::args::Uninstall;
 use crate::cluster::{Cluster, call};
 use crate::commands::control::{self, Order};
+use crate::commands::disown::leave_no_name;
 use crate::commands::gate::{Gate, template_of};
 use crate::exit::{Exit, Failure};
 use crate::follow::{self, Follow, View, phase};
 use crate::rollout::Rollout;
-use crate::{find, raw};
+use crate::{called, find, raw};
 
 pub async fn run(cluster: &Cluster, arguments: &Uninstall) -> Result<Exit, Failure> {
     let held = held(cluster, arguments).await?;
@@ -160,8 +161,8 @@ async fn wait_for(
             limit.as_secs()
         ))
         .next(format!(
-            "crossfade -n {} explain {name} says what it waits for",
-            cluster.namespace
+            "{} says what it waits for",
+            called::crossfade(&cluster.namespace, &format!("explain {name}"))
         ))
         .exit(Exit::TimedOut)
     })
@@ -180,14 +181,22 @@ async fn release(cluster: &Cluster, rollout: &Rollout, limit: Duration) -> Resul
                 rollout.name_any()
             ))
             .next(format!(
-                "crossfade -n {} explain {} names the mend; or uninstall --revert puts the old template back",
-                cluster.namespace,
-                rollout.name_any()
+                "{} names the mend; or uninstall --revert puts the old template back",
+                called::crossfade(
+                    &cluster.namespace,
+                    &format!("explain {}", rollout.name_any())
+                )
             )));
         }
         Phase::RollingBack | Phase::RolledBack => {
-            return Err(Failure::new(format!("{} was rolled back: its template is rejected", rollout.name_any()))
-                .next("uninstall --revert puts the old template back; crossfade retry releases the new one again"));
+            return Err(Failure::new(format!(
+                "{} was rolled back: its template is rejected",
+                rollout.name_any()
+            ))
+            .next(format!(
+                "uninstall --revert puts the old template back; {} releases the new one again",
+                called::crossfade(&cluster.namespace, &format!("retry {}", rollout.name_any()))
+            )));
         }
         _ => {
             order(
@@ -259,6 +268,7 @@ async fn put_back(cluster: &Cluster, rollout: &Rollout, limit: Duration) -> Resu
     eprintln!("{name}: old template put back; Git may still hold the new one");
     if phase(rollout) != Phase::Idle {
         wait_for(cluster, rollout, limit, &[Phase::Idle]).await?;
+        leave_no_name(cluster, &name, &uri).await;
         return Ok(());
     }
     // At rest the controller leaves a pause on the template that serves to people. Read again: what is
@@ -278,6 +288,7 @@ async fn put_back(cluster: &Cluster, rollout: &Rollout, limit: Duration) -> Resu
         { "op": "add", "path": "/spec/paused", "value": false },
     ]);
     raw::patch(cluster, "unpause the Deployment", &uri, &operations).await?;
+    leave_no_name(cluster, &name, &uri).await;
     Ok(())
 }
 

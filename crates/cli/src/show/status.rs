@@ -37,7 +37,7 @@ pub fn status(rollout: &Rollout, now: Timestamp) -> String {
         text.push_str(&format!("  {:<10} {unread}\n", "unreadable"));
     }
     let Some(status) = &rollout.status else {
-        text.push_str("  not looked at yet: is the controller running?\n");
+        text.push_str("  not looked at yet: is the controller running, and no older Rollout for the same Deployment there? explain says how to see that\n");
         return text;
     };
     let mut say = |head: &str, what: &str| {

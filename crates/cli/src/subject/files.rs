@@ -51,7 +51,7 @@ impl Subject {
                 "Deployment" => deployments.push(object),
                 "Service" => fronts.push(Front {
                     object,
-                    strangers: Vec::new(),
+                    ..Front::default()
                 }),
                 "RolloutPolicy" => {
                     let policy: RolloutPolicy = typed(object)?;
@@ -228,7 +228,10 @@ spec: {warm: 90s}
             (90_000, 1)
         );
         assert_eq!((subject.replicas(), subject.max_unavailable()), (8, 2));
-        assert_eq!(subject.services, [("web".to_owned(), None)]);
+        let services: Vec<_> = (subject.services.iter())
+            .map(|service| (service.name.as_str(), &service.refusal))
+            .collect();
+        assert_eq!(services, [("web", &None)]);
         assert_eq!(subject.notes, Vec::<String>::new());
         assert_eq!(subject.refused(&validated), None);
     }
@@ -247,6 +250,16 @@ spec: {warm: 90s}
                 "prometheus.io/port",
                 "prometheus.io/portal",
                 "no metrics port is known",
+            ),
+            (
+                "spec: {selector: {app: web}",
+                "spec: {selector: {app: web, pod-template-hash: abc}",
+                "spec.selector of Service web names pod-template-hash",
+            ),
+            (
+                "metadata: {name: web}\nspec: {selector: {app: web}",
+                "metadata: {name: web, labels: {crossfade.dev/held-by: other}}\nspec: {selector: {app: web}",
+                "Service web is held by the release of another Deployment (uid other)",
             ),
         ] {
             let subject = subject(&FILES.replacen(from, to, 1));

@@ -3,15 +3,16 @@
 
 mod cluster;
 mod files;
+mod front;
 
 use crossfade_api::RolloutSpec;
 use crossfade_engine::observed::{Observed, Owner, ReplicaSet, Service, Workload};
 use crossfade_engine::validated::{Policies, Validated, validate};
 use crossfade_engine::{Memory, step};
 use crossfade_metrics_analysis::template::problem;
-use crossfade_traffic_switching::service;
 use serde_json::{Map, Value, json};
 
+use self::front::{Front, Look, labels};
 use crate::clock;
 
 /// Pods assumed where no Deployment says.
@@ -25,53 +26,39 @@ pub struct Subject {
     /// The Deployment as it is; nothing when the files have none.
     pub deployment: Option<Value>,
     pub policies: Policies,
-    /// Services that select its pods, and why one of them cannot be used.
-    pub services: Vec<(String, Option<String>)>,
+    /// Services in front of its pods, as the controller sees them.
+    pub services: Vec<Service>,
+    /// The ReplicaSets that the Deployment controls; none where only files are known.
+    pub sets: Vec<ReplicaSet>,
+    /// What the controller says of the Rollout where it cannot go on: the condition's reason and message.
+    pub stalled: Option<(String, String)>,
     /// Replicas asked for on the command line.
     pub replicas: Option<u32>,
     /// What is missing or assumed.
     pub notes: Vec<String>,
 }
 
-/// A Service and pods of others it selects.
-struct Front {
-    object: Value,
-    strangers: Vec<String>,
-}
-
 impl Subject {
-    /// Takes the Services that select the pods.
+    /// Takes the Services that stand in front of the pods.
     fn look_at(&mut self, fronts: &[Front]) {
         let Some(deployment) = &self.deployment else {
             return;
         };
-        let labels = map(deployment, "/spec/template/metadata/labels");
-        for front in fronts {
-            let name = text(&front.object, "/metadata/name");
-            let seen = service::read(&front.object, "", "");
-            let asked = self
-                .spec
-                .traffic
-                .as_ref()
-                .and_then(|traffic| traffic.service.as_deref())
-                == Some(name);
-            // An alias selects nothing; it matters only when it is asked for.
-            let alias = asked && seen.external_name;
-            if !alias && !service::selects(&seen.selector, &labels) {
-                continue;
-            }
-            let refusal = if seen.external_name {
-                Some("it is an ExternalName and selects no pods; name another Service in spec.traffic.service".to_owned())
-            } else if front.strangers.is_empty() {
-                None
-            } else {
-                Some(format!(
-                    "it also selects pods of others ({}): pinning it would cut them off; give it a selector that only this Deployment's pods have",
-                    front.strangers.join(", ")
-                ))
-            };
-            self.services.push((name.to_owned(), refusal));
+        let pushed = labels(deployment.pointer("/spec/template").unwrap_or(&Value::Null));
+        let mut stable: Vec<Map<String, Value>> = with_pods(&self.sets)
+            .map(|set| labels(&set.template))
+            .collect();
+        if stable.is_empty() {
+            stable.push(pushed.clone());
         }
+        let plan = self.validated().plan;
+        let look = Look {
+            workload_uid: text(deployment, "/metadata/uid"),
+            candidate: &pushed,
+            stable,
+            named: plan.service.as_deref(),
+        };
+        self.services = front::services(&look, fronts);
         if self.services.is_empty() {
             self.notes.push("no Service selects the pods: shares are those of the pods, and an abort takes the candidate's pods away".to_owned());
         }
@@ -145,6 +132,20 @@ impl Subject {
         validated
     }
 
+    /// All that keeps a release from starting: of the plan, of what the planner sees, and, where neither says
+    /// so, of what the controller says itself.
+    pub fn problems(&self, validated: &Validated) -> Vec<String> {
+        let mut problems = validated.problems.clone();
+        problems.extend(self.refused(validated));
+        if let Some((reason, message)) = &self.stalled
+            && problems.is_empty()
+            && reason == "Refused"
+        {
+            problems.push(format!("the controller refuses: {message}"));
+        }
+        problems
+    }
+
     /// Why the planner would refuse a new template now, beside problems of the plan itself: it is asked
     /// with a template that differs from the one that serves.
     pub fn refused(&self, validated: &Validated) -> Option<String> {
@@ -159,6 +160,21 @@ impl Subject {
         pushed["metadata"]["annotations"] = annotations.into();
         let count = self.replicas();
         let uid = "workload";
+        let replica_sets = if with_pods(&self.sets).next().is_some() {
+            self.sets.clone()
+        } else {
+            // From files, or at size 0 asked about another size: one that serves is assumed.
+            vec![ReplicaSet {
+                name: format!("{}-stable", self.name),
+                uid: "stable".to_owned(),
+                owner: Owner::Workload,
+                hash: "stable".to_owned(),
+                replicas: count,
+                status_replicas: count,
+                template: serving.clone(),
+                ..ReplicaSet::default()
+            }]
+        };
         let seen = Observed {
             workload: Some(Workload {
                 name: self.name.clone(),
@@ -176,27 +192,8 @@ impl Subject {
                 available: true,
                 ..Workload::default()
             }),
-            replica_sets: vec![ReplicaSet {
-                name: format!("{}-stable", self.name),
-                uid: "stable".to_owned(),
-                owner: Owner::Workload,
-                hash: "stable".to_owned(),
-                replicas: count,
-                status_replicas: count,
-                template: serving.clone(),
-                ..ReplicaSet::default()
-            }],
-            services: self
-                .services
-                .iter()
-                .map(|(name, refusal)| Service {
-                    name: name.clone(),
-                    uid: name.clone(),
-                    selects_workload: true,
-                    refusal: refusal.clone(),
-                    ..Service::default()
-                })
-                .collect(),
+            replica_sets,
+            services: self.services.clone(),
             fresh_candidate: "candidate".to_owned(),
             from_watches: false,
             ..Observed::default()
@@ -214,6 +211,12 @@ impl Subject {
     }
 }
 
+/// ReplicaSets that have pods or want some.
+fn with_pods(sets: &[ReplicaSet]) -> impl Iterator<Item = &ReplicaSet> {
+    sets.iter()
+        .filter(|set| set.replicas > 0 || set.status_replicas > 0)
+}
+
 /// Who asks for `paused`: the manifest in a file itself, or who applied it to the cluster. The gate's own
 /// pause is in no manifest.
 fn asks_for_pause(deployment: &Value) -> Option<String> {
@@ -227,9 +230,17 @@ fn asks_for_pause(deployment: &Value) -> Option<String> {
         .and_then(|annotations| annotations.get("kubectl.kubernetes.io/last-applied-configuration"))
         .and_then(Value::as_str)
         .and_then(|text| serde_json::from_str::<Value>(text).ok());
-    applied
-        .is_some_and(|manifest| manifest.pointer("/spec/paused") == Some(&Value::Bool(true)))
-        .then(|| "kubectl apply".to_owned())
+    if applied.is_some_and(|manifest| manifest.pointer("/spec/paused") == Some(&Value::Bool(true)))
+    {
+        return Some("kubectl apply".to_owned());
+    }
+    let managers = deployment.pointer("/metadata/managedFields");
+    (managers.and_then(Value::as_array).into_iter().flatten())
+        .find(|entry| {
+            text(entry, "/operation") == "Apply"
+                && entry.pointer("/fieldsV1/f:spec/f:paused").is_some()
+        })
+        .map(|entry| text(entry, "/manager").to_owned())
 }
 
 fn text<'a>(object: &'a Value, pointer: &str) -> &'a str {

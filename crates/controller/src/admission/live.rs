@@ -90,14 +90,35 @@ async fn rollout(client: &Client, asked: &Asked) -> Result<Option<Value>, kube::
     let found = get(client, &format!("{base}/{}", asked.name()))
         .await?
         .filter(|rollout| is_for(rollout, asked.name()));
-    if found.is_some() {
-        return Ok(found);
+    // One that nobody carries out has no phase: another may have been there first.
+    if let Some(found) = found
+        && found["status"]["phase"].is_string()
+    {
+        return Ok(Some(found));
     }
     // A Rollout of another name may name the Deployment.
-    let all = rollouts(client, asked).await?;
-    Ok(all
-        .into_iter()
-        .find(|rollout| is_for(rollout, asked.name())))
+    Ok(first_for(rollouts(client, asked).await?, asked.name()))
+}
+
+/// Of several Rollouts for one Deployment the one that is carried out: the oldest, of two as old the first by name, one
+/// that is going only if there is no other.
+fn first_for(rollouts: Vec<Value>, workload: &str) -> Option<Value> {
+    let text = |rollout: &Value, field: &str| {
+        rollout["metadata"][field]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned()
+    };
+    (rollouts.into_iter())
+        .filter(|rollout| is_for(rollout, workload))
+        .min_by_key(|rollout| {
+            let going = !rollout["metadata"]["deletionTimestamp"].is_null();
+            (
+                going,
+                text(rollout, "creationTimestamp"),
+                text(rollout, "name"),
+            )
+        })
 }
 
 async fn rollouts(client: &Client, asked: &Asked) -> Result<Vec<Value>, kube::Error> {
@@ -153,6 +174,25 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn of_several_the_one_that_is_carried_out_counts() {
+        let rollout = |name: &str, created: &str, deployment: &str| json!({ "metadata": { "name": name, "creationTimestamp": created }, "spec": { "deployment": deployment } });
+        let mut going = rollout("going", "2026-01-01T00:00:00Z", "web");
+        going["metadata"]["deletionTimestamp"] = json!("2026-01-05T00:00:00Z");
+        let others = vec![
+            rollout("web", "2026-01-03T00:00:00Z", "web"),
+            going.clone(),
+            rollout("older", "2026-01-02T00:00:00Z", "web"),
+            rollout("oldest", "2026-01-01T00:00:00Z", "api"),
+        ];
+        let first = |rollouts: Vec<Value>| {
+            first_for(rollouts, "web").map(|rollout| rollout["metadata"]["name"].clone())
+        };
+        assert_eq!(first(others), Some(json!("older")));
+        assert_eq!(first(vec![going]), Some(json!("going")));
+        assert_eq!(first(Vec::new()), None);
+    }
 
     #[test]
     fn rollouts_by_name_or_by_field() {

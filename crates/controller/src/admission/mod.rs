@@ -15,7 +15,7 @@ pub mod server;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crossfade_engine::admit::{Answer, Hook, Live, Request};
+use crossfade_engine::admit::{Answer, BREAK_GLASS, Hook, Live, Request};
 use jiff::Timestamp;
 use kube::Client;
 use serde_json::Value;
@@ -140,29 +140,25 @@ impl Admission {
         }
     }
 
+    /// Each refusal says how to do without Crossfade; the planner's words know no names but those of the usual
+    /// installation.
     fn with_way_out(&self, message: &str) -> String {
         let name = &self.installation;
-        // The planner's own way out knows no names but those of the usual installation.
-        if message.contains("break-glass") {
-            return ["traffic", "gate", "backstop"].iter().fold(
-                message.to_owned(),
-                |message, part| {
-                    message.replace(&format!("crossfade-{part}"), &format!("{name}-{part}"))
-                },
-            );
-        }
         let end = if message.ends_with(['.', '!']) {
             ""
         } else {
             "."
         };
-        format!(
-            "{message}{end} In an emergency, without Crossfade: \
-             (1) kubectl delete mutatingwebhookconfiguration {name}-traffic; \
-             (2) remove pod-template-hash from the selector of the Services labelled crossfade.dev/held-by; \
-             (3) kubectl delete mutatingwebhookconfiguration {name}-gate and validatingwebhookconfiguration {name}-backstop; \
-             (4) kubectl rollout resume the Deployment."
-        )
+        let whole = if message.contains(BREAK_GLASS) {
+            message.to_owned()
+        } else {
+            format!("{message}{end} In an emergency: {BREAK_GLASS}")
+        };
+        ["traffic", "gate", "backstop", "deletes"]
+            .iter()
+            .fold(whole, |text, part| {
+                text.replace(&format!("crossfade-{part}"), &format!("{name}-{part}"))
+            })
     }
 }
 

@@ -29,6 +29,8 @@ pub struct Extras {
     pub foreign: BTreeMap<String, String>,
     /// uids that Services here are marked with and no Deployment has.
     pub departed: BTreeSet<String>,
+    /// Names of the Services that an Ingress sends to; `None`: not known, so each of them may be.
+    pub behind_ingresses: Option<BTreeSet<String>>,
     pub ticks: Vec<Tick>,
     pub feed: Option<Feed>,
     pub fenced_until: Option<Timestamp>,
@@ -102,6 +104,7 @@ pub fn observe(
             .and_then(|traffic| traffic.service.as_deref()),
         foreign: &extras.foreign,
         departed: &extras.departed,
+        behind_ingresses: extras.behind_ingresses.as_ref(),
     });
     Observed {
         rollout: RolloutSeen {

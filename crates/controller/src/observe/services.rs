@@ -28,6 +28,7 @@ pub struct Look<'a> {
     pub foreign: &'a BTreeMap<String, String>,
     /// uids in marks of which no workload is left.
     pub departed: &'a BTreeSet<String>,
+    pub behind_ingresses: Option<&'a BTreeSet<String>>,
 }
 
 fn labels(template: &Value) -> Map<String, Value> {
@@ -109,7 +110,12 @@ pub fn services(look: &Look<'_>) -> Vec<Service> {
             publish_not_ready: read.publish_not_ready,
             local_policy: read.local_policy,
             headless: read.headless,
-            flips_by_both: read.local_policy || read.by_a_load_balancer || read.headless,
+            flips_by_both: read.local_policy
+                || read.by_a_load_balancer
+                || read.headless
+                || look
+                    .behind_ingresses
+                    .is_none_or(|names| names.contains(name)),
         });
     }
     seen

@@ -217,6 +217,35 @@ fn services_say_where_they_point_and_why_not() {
     );
 }
 
+/// One that an Ingress sends to, or may send to, is flipped by way of both sides.
+#[test]
+fn a_service_behind_an_ingress_is_not_flipped_at_once() {
+    let snapshot = snapshot();
+    let by_both = |names: Option<&[&str]>| {
+        let extras = Extras {
+            behind_ingresses: names
+                .map(|names| names.iter().map(|name| (*name).to_owned()).collect()),
+            ..Extras::default()
+        };
+        let seen = observe(
+            &json!({}),
+            &RolloutSpec::default(),
+            &Memory::default(),
+            &snapshot,
+            extras,
+        );
+        let web = seen
+            .services
+            .into_iter()
+            .find(|service| service.name == "web");
+        web.unwrap().flips_by_both
+    };
+    assert!(!by_both(Some(&[])));
+    assert!(!by_both(Some(&["api"])));
+    assert!(by_both(Some(&["web"])));
+    assert!(by_both(None), "not known");
+}
+
 #[test]
 fn strangers_behind_a_service_are_named() {
     let snapshot = snapshot();

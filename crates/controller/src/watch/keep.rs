@@ -27,6 +27,8 @@ const STANDING_AFTER: Duration = Duration::from_secs(12);
 /// How one watch is doing.
 #[derive(Clone, Debug, Default)]
 pub struct WatchState {
+    /// The namespace it is about; empty: the whole cluster.
+    pub scope: String,
     /// Its first list is complete.
     pub synced: bool,
     /// Last event or list.
@@ -50,11 +52,32 @@ impl WatchHealth {
         lock(&self.kinds).clone()
     }
 
-    /// Whether every watch has had its first list.
+    /// What keeps this process from its work, in words: a watch of the whole cluster that fails for longer than this,
+    /// and first lists that are still to come. A namespace that cannot be read, for its right or itself is gone, keeps
+    /// nobody else from being served while there is another that can.
     #[must_use]
-    pub fn synced(&self) -> bool {
+    pub fn in_the_way(&self, now: Timestamp, patience: Duration) -> Vec<String> {
         let kinds = lock(&self.kinds);
-        !kinds.is_empty() && kinds.values().all(|state| state.synced)
+        let lasts = |since: &Timestamp| {
+            u128::try_from(now.duration_since(*since).as_millis()).unwrap_or(0)
+                >= patience.as_millis()
+        };
+        let mut told = BTreeMap::<&str, Vec<String>>::new();
+        let mut waited_for = Vec::new();
+        for (name, state) in &*kinds {
+            let of_scope = told.entry(&state.scope).or_default();
+            match &state.failing {
+                Some((since, why)) if lasts(since) => of_scope.push(format!("{name}: {why}")),
+                _ if !state.synced => waited_for.push(format!("{name} is not listed yet")),
+                _ => {}
+            }
+        }
+        let everywhere = told.remove("").unwrap_or_default();
+        let nowhere = !told.is_empty() && told.values().all(|scope| !scope.is_empty());
+        let of_namespaces = told.into_values().flatten().filter(|_| nowhere);
+        (everywhere.into_iter().chain(of_namespaces))
+            .chain(waited_for)
+            .collect()
     }
 
     /// The watches that fail for longer than this, in words.
@@ -76,8 +99,8 @@ impl WatchHealth {
     }
 
     /// Names a watch before it starts, so that readiness waits for it.
-    pub fn expect(&self, name: &str) {
-        self.change(name, |_| {});
+    pub fn expect(&self, name: &str, scope: &str) {
+        self.change(name, |state| scope.clone_into(&mut state.scope));
     }
 
     /// Forgets a watch that is closed.
@@ -200,5 +223,43 @@ impl<const META: bool> Kept<META> {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_namespace_that_cannot_be_read_keeps_no_other_from_being_served() {
+        let health = WatchHealth::default();
+        let second = |second| Timestamp::from_second(second).unwrap();
+        let told = |at| health.in_the_way(second(at), Duration::from_secs(30));
+        health.expect("ClusterRolloutPolicies", "");
+        health.expect("Rollouts in a", "a");
+        health.expect("Rollouts in b", "b");
+        assert_eq!(told(0).len(), 3, "nothing is listed yet");
+        let listed =
+            |name: &str| health.change(name, |state| (state.synced, state.failing) = (true, None));
+        let fails = |name: &str, since| {
+            health.change(name, |state| {
+                state.failing = Some((second(since), "forbidden".to_owned()))
+            });
+        };
+        listed("ClusterRolloutPolicies");
+        listed("Rollouts in a");
+        fails("Rollouts in b", 0);
+        assert_eq!(told(10), ["Rollouts in b is not listed yet"], "it may come");
+        assert_eq!(told(30), Vec::<String>::new(), "it is waited for no longer");
+        fails("Rollouts in a", 40);
+        assert_eq!(
+            told(50),
+            Vec::<String>::new(),
+            "it was listed, and may come back"
+        );
+        assert_eq!(told(70).len(), 2, "nobody can be served");
+        listed("Rollouts in a");
+        fails("ClusterRolloutPolicies", 70);
+        assert_eq!(told(100), ["ClusterRolloutPolicies: forbidden"]);
     }
 }

@@ -154,13 +154,17 @@ impl Always {
         keys.into_iter().collect()
     }
 
-    /// Whether all first lists are complete.
+    /// Whether all first lists that say something of this namespace are complete.
     #[must_use]
-    pub fn synced(&self) -> bool {
-        self.workloads.synced()
-            && self.rollouts.synced()
-            && self.policies.synced()
-            && self.cluster_policies.synced()
+    pub fn synced_in(&self, namespace: &str) -> bool {
+        [
+            &self.workloads,
+            &self.rollouts,
+            &self.policies,
+            &self.cluster_policies,
+        ]
+        .iter()
+        .all(|store| store.synced_in(namespace))
     }
 
     /// A command to abort that nobody has handled.
@@ -316,8 +320,8 @@ fn spawn<const META: bool>(
         Some(namespace) => Api::namespaced_with(ports.client.clone(), namespace, &spec.kind),
         None => Api::all_with(ports.client.clone(), &spec.kind),
     };
-    health.expect(&spec.name);
     let scope = spec.namespace.unwrap_or_default();
+    health.expect(&spec.name, &scope);
     spec.store.expect(&scope);
     let kept = Kept::<META> {
         name: spec.name,

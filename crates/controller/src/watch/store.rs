@@ -235,6 +235,13 @@ impl Store {
         lock(&self.inner).synced
     }
 
+    /// Whether the first list of this namespace, or of the whole cluster, is complete.
+    #[must_use]
+    pub fn synced_in(&self, namespace: &str) -> bool {
+        let missing = &lock(&self.inner).missing;
+        !missing.contains("") && !missing.contains(namespace)
+    }
+
     /// One object.
     #[must_use]
     pub fn get(&self, namespace: &str, name: &str) -> Option<Arc<Value>> {

@@ -17,8 +17,11 @@ use crate::traffic::{Settled, target};
 const SLOW: &str = "RollBackSlow";
 /// The candidate of one template may be taken away so many times …
 const OFTEN: usize = 3;
-/// … within this time, in milliseconds; then the template is held.
+/// … within at least this time, in milliseconds; then the template is held. It is longer where a release takes
+/// longer to be ended, or what ends each of them would go on for ever.
 const WITHIN: u64 = 600_000;
+/// Whoever supersedes a release now and then over hours is no fight but a working day.
+const SUPERSEDED_WITHIN: u64 = 3_600_000;
 
 impl Pass<'_> {
     pub(crate) fn rolling_back(&mut self, workload: &Workload) {
@@ -280,16 +283,24 @@ impl Pass<'_> {
         true
     }
 
-    /// Whether this end is one too many: what ends every release, or two tools that write the template in
-    /// turn, would otherwise go on for ever.
-    fn too_often(&mut self) -> bool {
+    /// Within how long, if this end is one too many: what ends every release, or two tools that write the template
+    /// in turn, would otherwise go on for ever.
+    fn too_often(&mut self, cause: Cause) -> Option<u64> {
         let now = self.now;
-        let Some(release) = self.memory.release.as_ref() else {
-            return false;
+        let release = self.memory.release.as_ref()?;
+        let began = release.started_at.unwrap_or(now);
+        let lasted = now.as_millisecond().saturating_sub(began.as_millisecond());
+        // Twice, for the other tool's turn comes in between.
+        let turns = u64::try_from(lasted)
+            .unwrap_or(0)
+            .saturating_mul(2 * OFTEN as u64);
+        let within = match cause {
+            Cause::Superseded => turns.clamp(WITHIN, SUPERSEDED_WITHIN),
+            Cause::Interrupted | Cause::Held => turns.max(WITHIN),
+            Cause::Failed | Cause::Aborted => WITHIN,
         };
         let fingerprint = release.fingerprint.clone();
         let ends = &mut self.memory.taken_away;
-        ends.retain(|end| now < after(end.at, WITHIN));
         ends.insert(
             0,
             TakenAway {
@@ -298,10 +309,11 @@ impl Pass<'_> {
             },
         );
         ends.truncate(KEPT_ENTRIES);
-        ends.iter()
-            .filter(|end| end.fingerprint == fingerprint)
-            .count()
-            >= OFTEN
+        let count = ends
+            .iter()
+            .filter(|end| end.fingerprint == fingerprint && now < after(end.at, within))
+            .count();
+        (count >= OFTEN).then_some(within)
     }
 
     fn rolled_back_now(&mut self) {
@@ -323,15 +335,18 @@ impl Pass<'_> {
             return;
         }
         // A person who aborts knows what comes and goes.
-        let often = rollback.cause != Cause::Aborted && self.too_often();
+        let within = (rollback.cause != Cause::Aborted)
+            .then(|| self.too_often(rollback.cause))
+            .flatten();
+        let often = within.is_some();
         let Some(release) = self.memory.release.as_ref() else {
             return;
         };
         let mut reason = rollback.reason.clone();
-        if often {
+        if let Some(within) = within {
             reason.push_str(&format!(
                 "; its candidate was taken away {OFTEN} times within {} minutes: it is held until retry",
-                WITHIN / 60_000
+                within / 60_000
             ));
             if rollback.cause == Cause::Superseded {
                 reason.push_str("; let one tool alone write the template");

@@ -40,7 +40,7 @@ impl Pass<'_> {
             // Gated, it could not be released, and would hold up the rollout that is under way.
             return (
                 "refused",
-                "the Deployment has no version to go back from: it is of size 0, or its own rollout has not ended; use kubectl rollout undo".to_owned(),
+                "the Deployment has no version to go back from: it is of size 0, or its own rollout has not ended; scale it up, or wait for that rollout, or push the template that shall serve".to_owned(),
             );
         }
         // A template that is gated and cannot be released is withdrawn; what serves has done nothing.

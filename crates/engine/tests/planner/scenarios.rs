@@ -193,6 +193,7 @@ scenarios! {
     opted_out_while_gated
     parallel_deleted_by_somebody
     parallel_deleted_forever
+    parallel_deleted_now_and_then
     pause_resume
     pause_while_scaling
     preparing_refused

@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use kube::ResourceExt;
 use serde::Serialize;
 
+use crate::called::{self, Caller};
 use crate::find;
 use crate::follow::phase;
 use crate::rollout::Rollout;
@@ -55,6 +56,8 @@ pub struct Way {
 /// What the texts are made from.
 struct Case<'a> {
     rollout: &'a Rollout,
+    /// How commands are written for the cluster that is looked at.
+    caller: Caller,
     workload: Workload,
     phase: Phase,
     step: Option<&'a StepStatus>,
@@ -63,11 +66,18 @@ struct Case<'a> {
     deployment: String,
     /// Why nothing can go on, as the condition says it.
     stalled: Option<&'a str>,
+    /// It says so of a template or a plan that cannot be released; whatever else a person has to put right
+    /// is stalled too.
+    refused: bool,
     ways: Vec<Way>,
 }
 
 /// What can be done now.
 pub fn ways(rollout: &Rollout, workload: Workload, now: Timestamp) -> Ways {
+    ways_by(called::ours(), rollout, workload, now)
+}
+
+fn ways_by(caller: Caller, rollout: &Rollout, workload: Workload, now: Timestamp) -> Ways {
     let status = rollout.status.as_ref();
     let condition = |kind: &str| {
         status
@@ -79,6 +89,7 @@ pub fn ways(rollout: &Rollout, workload: Workload, now: Timestamp) -> Ways {
     let stalled = condition(conditions::STALLED).filter(|condition| condition.status == "True");
     let mut case = Case {
         rollout,
+        caller,
         workload,
         phase: phase(rollout),
         step: status.and_then(|status| status.step.as_ref()),
@@ -86,6 +97,7 @@ pub fn ways(rollout: &Rollout, workload: Workload, now: Timestamp) -> Ways {
         name: rollout.name_any(),
         deployment: find::deployment(rollout),
         stalled: stalled.map(|condition| condition.message.as_str()),
+        refused: stalled.is_some_and(|condition| condition.reason == "Refused"),
         ways: Vec::new(),
     };
     let reason = |kind: &str| condition(kind).map(|condition| condition.reason.as_str());
@@ -97,7 +109,7 @@ pub fn ways(rollout: &Rollout, workload: Workload, now: Timestamp) -> Ways {
     } else {
         let wait = match on {
             Some(on) => case.wait(on),
-            None => case.nothing(stalled.is_some_and(|condition| condition.reason == "Refused")),
+            None => case.nothing(),
         };
         let late = |until: Timestamp| now.duration_since(until).as_secs() > OVERDUE;
         if case.step.and_then(|step| step.until).is_some_and(late) {
@@ -123,20 +135,14 @@ pub fn ways(rollout: &Rollout, workload: Workload, now: Timestamp) -> Ways {
 impl Case<'_> {
     /// A command of ours.
     fn crossfade(&mut self, command: &str, does: &str) {
-        let command = format!(
-            "crossfade -n {} {}",
-            self.namespace,
-            command.replace("NAME", &self.name)
-        );
+        let command = command.replace("NAME", &self.name);
+        let command = self.caller.crossfade(Some(&self.namespace), &command);
         self.push(does, Some(command));
     }
 
     fn kubectl(&mut self, command: &str, does: &str) {
-        let command = format!(
-            "kubectl -n {} {}",
-            self.namespace,
-            command.replace("NAME", &self.deployment)
-        );
+        let command = command.replace("NAME", &self.deployment);
+        let command = self.caller.kubectl(Some(&self.namespace), &command);
         self.push(does, Some(command));
     }
 
@@ -157,8 +163,9 @@ impl Case<'_> {
         let installation = (self.rollout.status.as_ref())
             .and_then(|status| status.controller.as_deref())
             .unwrap_or("crossfade");
-        let command = format!(
-            "kubectl get leases --all-namespaces --field-selector metadata.name={installation}"
+        let command = self.caller.kubectl(
+            None,
+            &format!("get leases --all-namespaces --field-selector metadata.name={installation}"),
         );
         self.push(
             &format!("{does}; whoever holds its Lease is the one whose log says more"),
@@ -175,6 +182,15 @@ impl Case<'_> {
 
     fn not_looked_at(&mut self) -> String {
         self.controller("see whether the controller runs, and serves this namespace");
+        // A second one for the same Deployment gets no status, only an event.
+        let of_it = format!(
+            "get events --field-selector involvedObject.kind=Rollout,involvedObject.name={}",
+            self.name.clone()
+        );
+        self.kubectl(
+            &of_it,
+            "if it runs, see why it leaves this one alone; TwoRollouts: an older Rollout is for the same Deployment, delete one of them",
+        );
         "the controller to look at it for the first time".to_owned()
     }
 
@@ -223,10 +239,10 @@ impl Case<'_> {
     }
 
     /// Nothing is waited for, or the controller is of a version that does not say what.
-    fn nothing(&mut self, refused: bool) -> String {
+    fn nothing(&mut self) -> String {
         let promote = |case: &mut Self, does: &str| case.crossfade("promote NAME", does);
         match (self.phase, self.step.map(|step| step.state)) {
-            (Phase::Idle, _) => return self.idle(refused),
+            (Phase::Idle, _) => return self.idle(),
             (Phase::Progressing | Phase::Warm, Some(StepState::AwaitingApproval)) => {
                 promote(self, "gives the approval");
             }
@@ -248,8 +264,8 @@ impl Case<'_> {
         "nothing: it goes on by itself".to_owned()
     }
 
-    fn idle(&mut self, refused: bool) -> String {
-        if refused {
+    fn idle(&mut self) -> String {
+        if self.refused {
             self.kubectl(
                 &format!("edit rollout.crossfade.dev {}", self.name.clone()),
                 "mend what is named, here or in the policy and the annotations it comes from",
@@ -292,5 +308,7 @@ impl Case<'_> {
     }
 }
 
+#[cfg(test)]
+mod planned;
 #[cfg(test)]
 mod tests;

@@ -117,6 +117,15 @@ fn every_wait_in_every_phase_has_a_way_out() {
 }
 
 #[test]
+fn every_kind_of_wait_stands_in_the_table_for_users() {
+    let table = include_str!("../../../../../docs/life-of-a-release.md");
+    for on in WaitingOn::ALL {
+        let row = format!("\n| `{}` | ", on.as_str());
+        assert!(table.contains(&row), "{on:?} has no row");
+    }
+}
+
+#[test]
 fn every_wait_has_words_of_its_own() {
     let texts: std::collections::BTreeSet<String> = WaitingOn::ALL
         .into_iter()
@@ -357,4 +366,29 @@ fn run_is_told_the_deployment_and_the_others_the_rollout() {
     assert!(commands.contains(&"crossfade -n shop undo web"), "{said:?}");
     let run = "crossfade -n shop run deployment/front --image CONTAINER=IMAGE";
     assert!(commands.contains(&run), "{said:?}");
+}
+
+#[test]
+fn commands_go_to_the_cluster_that_was_looked_at() {
+    let global = crate::args::Global {
+        namespace: None,
+        context: Some("prod".to_owned()),
+        kubeconfig: None,
+    };
+    let caller = Caller::new(called::Called::Plugin, &global);
+    for on in WaitingOn::ALL {
+        for phase in PHASES {
+            let rollout = waiting(phase, on.as_str(), None, Value::Null);
+            let ways = ways_by(caller.clone(), &rollout, HELD, at("00:00:30"));
+            for command in commands(&ways) {
+                assert!(command.contains(" --context prod "), "{command}");
+                assert!(
+                    command.starts_with("kubectl crossfade -n shop ")
+                        || !command.starts_with("kubectl crossfade"),
+                    "{command}"
+                );
+                assert!(!command.starts_with("crossfade"), "{command}");
+            }
+        }
+    }
 }

@@ -101,19 +101,10 @@ impl Case<'_> {
 
     /// Something only a person can put right; which, the workload says.
     fn mend(&mut self) -> String {
-        if let Some(why) = self.stalled {
-            self.by_hand("mend what is named: the gated template then starts by itself");
-            // In Idle nobody knows who paused the Deployment: unpausing is left to people.
-            self.by_hand(if self.phase == Phase::Idle {
-                "push the template that serves (git revert), and only then kubectl rollout resume: no pod is replaced"
-            } else {
-                "push the template that serves (git revert): unpauses, no pod is replaced"
-            });
-            self.crossfade("plan NAME", "shows the plan and all that is wrong with it");
-            return format!("a person: a template is gated and cannot be released: {why}");
-        }
+        let at_rest = self.phase == Phase::Idle;
         match self.workload {
             Workload::Gone => self.gone(),
+            _ if self.is_refused(at_rest) => self.template_refused(),
             Workload::There {
                 opted_in: false, ..
             } => {
@@ -122,7 +113,7 @@ impl Case<'_> {
                     "opts in again: the template is released step by step",
                 );
                 self.by_hand(
-                    "push the template that serves (git revert), then kubectl rollout resume: no pod is replaced",
+                    "push the template that serves (git revert): unpauses, no pod is replaced",
                 );
                 self.kubectl(
                     "rollout resume deployment/NAME",
@@ -145,6 +136,37 @@ impl Case<'_> {
                 "the controller to look again".to_owned()
             }
         }
+    }
+
+    /// Whether it is a template that cannot be released. At rest problems of the plan alone are told with the
+    /// same reason, whoever has paused the Deployment: then the controller's memory says whether one is gated,
+    /// as far as it is of a version that has the word.
+    fn is_refused(&self, at_rest: bool) -> bool {
+        let status = self.rollout.status.as_ref();
+        let memory = status.and_then(|status| status.memory.as_ref());
+        let gated = memory.and_then(|memory| memory.get("gated")?.as_bool());
+        let Workload::There {
+            paused, opted_in, ..
+        } = self.workload
+        else {
+            return false;
+        };
+        self.refused && paused && !(at_rest && (!opted_in || gated == Some(false)))
+    }
+
+    fn template_refused(&mut self) -> String {
+        let why = self.stalled.unwrap_or_default();
+        self.by_hand("mend what is named: the gated template then starts by itself");
+        self.crossfade("plan NAME", "shows the plan and all that is wrong with it");
+        // At size 0 nothing serves that could be written back.
+        if !matches!(self.workload, Workload::There { replicas: 0, .. }) {
+            self.crossfade(
+                "undo NAME",
+                "withdraws the gated template: what serves is written back and unpaused, no pod is replaced; refused while an earlier rollout has not ended",
+            );
+        }
+        self.by_hand("push the template that serves (git revert): does the same");
+        format!("a person: a template is gated and cannot be released: {why}")
     }
 
     fn pods_ready(&mut self) -> String {
@@ -173,6 +195,14 @@ impl Case<'_> {
                 "scales it up again: at size 0 there is nothing to compare",
             );
         }
+        // Without a deadline it is stable that is short, and the step stands until it is whole.
+        let held = self.under_way() && self.step.is_none_or(|step| step.until.is_none());
+        if held {
+            self.look_at(
+                stable,
+                "see why pods of stable are not ready: nothing moves until they are",
+            );
+        }
         if self.under_way() {
             self.look_at(
                 candidate,
@@ -184,8 +214,17 @@ impl Case<'_> {
         if self.ways.is_empty() {
             self.kubectl("get pods", "see which pods are not ready");
         }
-        if self.under_way() {
-            "pods to become ready; when the new version's make no progress until the deadline, it rolls back".to_owned()
+        if held {
+            let then = self.step.and_then(|step| step.then.as_deref());
+            let then = then.map_or("it goes on", |then| {
+                then.strip_prefix("then ").unwrap_or(then)
+            });
+            format!(
+                "pods to become ready; it has no deadline and does not roll back by itself: {then}"
+            )
+        } else if self.under_way() {
+            "pods to become ready; when there is no progress until the deadline, it rolls back"
+                .to_owned()
         } else {
             "pods of stable to become ready; it goes on by itself".to_owned()
         }
