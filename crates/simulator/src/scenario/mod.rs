@@ -7,7 +7,9 @@ pub mod blue_green;
 pub mod commands;
 pub mod disturbed;
 pub mod gone;
+mod hands;
 pub mod others;
+pub mod passage;
 pub mod phases;
 pub mod random;
 pub mod releases;
@@ -120,6 +122,7 @@ pub fn all() -> Vec<Scenario> {
     all.extend(phases::SCENARIOS);
     all.extend(beside::SCENARIOS);
     all.extend(gone::SCENARIOS);
+    all.extend(passage::SCENARIOS);
     all
 }
 
