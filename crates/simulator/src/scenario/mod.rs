@@ -7,6 +7,7 @@ pub mod blue_green;
 pub mod commands;
 pub mod disturbed;
 pub mod gone;
+pub mod handed_over;
 mod hands;
 pub mod others;
 pub mod passage;
@@ -123,6 +124,7 @@ pub fn all() -> Vec<Scenario> {
     all.extend(beside::SCENARIOS);
     all.extend(gone::SCENARIOS);
     all.extend(passage::SCENARIOS);
+    all.extend(handed_over::SCENARIOS);
     all
 }
 
