@@ -5,6 +5,7 @@ pub mod abandoned;
 pub mod beside;
 pub mod blue_green;
 pub mod commands;
+pub mod deadlines;
 pub mod disturbed;
 pub mod gone;
 pub mod handed_over;
@@ -125,6 +126,7 @@ pub fn all() -> Vec<Scenario> {
     all.extend(gone::SCENARIOS);
     all.extend(passage::SCENARIOS);
     all.extend(handed_over::SCENARIOS);
+    all.extend(deadlines::SCENARIOS);
     all
 }
 
