@@ -14,6 +14,7 @@ pub mod others;
 pub mod passage;
 pub mod phases;
 pub mod random;
+pub mod refused;
 pub mod releases;
 pub mod stable;
 
@@ -127,6 +128,7 @@ pub fn all() -> Vec<Scenario> {
     all.extend(passage::SCENARIOS);
     all.extend(handed_over::SCENARIOS);
     all.extend(deadlines::SCENARIOS);
+    all.extend(refused::SCENARIOS);
     all
 }
 
