@@ -16,6 +16,7 @@ pub mod phases;
 pub mod random;
 pub mod refused;
 pub mod releases;
+pub mod short;
 pub mod stable;
 
 use std::sync::Arc;
@@ -129,6 +130,7 @@ pub fn all() -> Vec<Scenario> {
     all.extend(handed_over::SCENARIOS);
     all.extend(deadlines::SCENARIOS);
     all.extend(refused::SCENARIOS);
+    all.extend(short::SCENARIOS);
     all
 }
 
