@@ -250,7 +250,12 @@ impl Book {
             return;
         };
         let goes = change.after.as_deref().is_none_or(deleting);
-        let of_workload = controller(before).is_some_and(|(_, owner)| owner == self.uid);
+        // A parked one is the Rollout's meanwhile, and goes with it.
+        let parked = |kind: &str| {
+            kind == "Rollout" && change.key.name.starts_with(&format!("{}-", self.name))
+        };
+        let of_workload =
+            controller(before).is_some_and(|(kind, owner)| owner == self.uid || parked(kind));
         if goes && of_workload && !change.caller.user.ends_with(":deployment-controller") {
             let hash = label(before, "pod-template-hash").to_owned();
             self.deleted_sets.insert(hash);

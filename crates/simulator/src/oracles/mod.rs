@@ -115,6 +115,8 @@ struct Inner {
     scraped: BTreeMap<String, Duration>,
     patience: Patience,
     behind: Duration,
+    /// Admission was taken away.
+    unguarded: bool,
     /// By the installation.
     leases: BTreeMap<String, Held>,
     fences: Fences,
@@ -176,6 +178,7 @@ impl Oracles {
                     since: Duration::ZERO,
                 },
                 behind: Duration::ZERO,
+                unguarded: false,
                 leases: BTreeMap::new(),
                 fences: Fences::default(),
                 written: Duration::ZERO,
@@ -269,6 +272,11 @@ impl Oracles {
         lock(&self.inner).behind = behind;
     }
 
+    /// Somebody took admission away: nobody keeps what others store any more.
+    pub fn unguarded(&self) {
+        lock(&self.inner).unguarded = true;
+    }
+
     /// Something found outside of the laws' own code.
     pub fn report(&self, law: &'static str, what: String) {
         let now = self.began.elapsed();
@@ -327,9 +335,11 @@ impl Inner {
         if ours {
             found.extend(writes::touched(change, &self.books).map(|what| ("8", what)));
         }
-        found.extend(
-            writes::stored_unpaused(change, &self.model, &self.books).map(|what| ("9", what)),
-        );
+        if ours || !self.unguarded {
+            found.extend(
+                writes::stored_unpaused(change, &self.model, &self.books).map(|what| ("9", what)),
+            );
+        }
         let sight = Sight {
             now,
             facts: &self.facts,

@@ -16,7 +16,7 @@ fn setup(_: &mut fastrand::Rng) -> Setup {
 }
 
 /// Deletes the Deployment and waits until all that it owned is gone.
-async fn delete(stage: &Arc<Stage>) -> Result<(), String> {
+pub(super) async fn delete(stage: &Arc<Stage>) -> Result<(), String> {
     stage
         .delete("deployments", WEB, "Background")
         .await
@@ -34,7 +34,7 @@ async fn all_gone(stage: &Arc<Stage>) -> Result<(), String> {
         .await
 }
 
-async fn given_back(stage: &Arc<Stage>) -> Result<(), String> {
+pub(super) async fn given_back(stage: &Arc<Stage>) -> Result<(), String> {
     stage
         .until("the Services are given back", |stage| {
             stage.changed_services().is_empty()

@@ -158,7 +158,7 @@ pub const SCENARIOS: &[Scenario] = &[
     },
     Scenario {
         name: "node-lost-in-warm",
-        setup: lossy,
+        setup: super::gone::patient,
         script: |stage| {
             Box::pin(async move {
                 stage.push("v2").await?;

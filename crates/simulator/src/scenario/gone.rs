@@ -27,6 +27,13 @@ fn lossy(draw: &mut fastrand::Rng) -> Setup {
     }
 }
 
+/// The plan waits longer than a cluster takes to give pods of a lost node up.
+pub(super) fn patient(draw: &mut fastrand::Rng) -> Setup {
+    let mut setup = lossy(draw);
+    setup.plan["progressDeadline"] = json!("20m");
+    setup
+}
+
 const PREVIEW: &str = "web-preview";
 
 fn with_preview(draw: &mut fastrand::Rng) -> Setup {
@@ -49,7 +56,11 @@ fn with_preview(draw: &mut fastrand::Rng) -> Setup {
 }
 
 /// What only the cluster's own controllers may do in mid-release.
-async fn collected(stage: &Arc<Stage>, resource: &str, name: &str) -> Result<(), String> {
+pub(super) async fn collected(
+    stage: &Arc<Stage>,
+    resource: &str,
+    name: &str,
+) -> Result<(), String> {
     let collector = stage.cluster.client(
         "system:serviceaccount:kube-system:generic-garbage-collector",
         "kube-controller-manager/v1.34.4",
@@ -193,7 +204,7 @@ pub const SCENARIOS: &[Scenario] = &[
     },
     Scenario {
         name: "node-lost-under-both-in-a-step",
-        setup: lossy,
+        setup: patient,
         script: |stage| {
             Box::pin(async move {
                 stage.push("v2").await?;

@@ -5,12 +5,18 @@ pub mod abandoned;
 pub mod beside;
 pub mod blue_green;
 pub mod commands;
+pub mod deadlines;
 pub mod disturbed;
 pub mod gone;
+pub mod handed_over;
+mod hands;
 pub mod others;
+pub mod passage;
 pub mod phases;
 pub mod random;
+pub mod refused;
 pub mod releases;
+pub mod short;
 pub mod stable;
 
 use std::sync::Arc;
@@ -120,6 +126,11 @@ pub fn all() -> Vec<Scenario> {
     all.extend(phases::SCENARIOS);
     all.extend(beside::SCENARIOS);
     all.extend(gone::SCENARIOS);
+    all.extend(passage::SCENARIOS);
+    all.extend(handed_over::SCENARIOS);
+    all.extend(deadlines::SCENARIOS);
+    all.extend(refused::SCENARIOS);
+    all.extend(short::SCENARIOS);
     all
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
+use super::stable::delete_set;
 use super::{End, Scenario, Setup};
 use crate::actors::{Applies, Autoscaler, Delay, Git, Meddler, Patch, Repository};
 use crate::trace::lock;
@@ -245,7 +246,7 @@ pub const SCENARIOS: &[Scenario] = &[
     },
     Scenario {
         name: "the-copy-of-the-template-is-deleted",
-        setup: busy,
+        setup: lossy,
         script: |stage| {
             Box::pin(async move {
                 stage.push("v2").await?;
@@ -256,6 +257,15 @@ pub const SCENARIOS: &[Scenario] = &[
                         .delete("controllerrevisions", &name, "Background")
                         .await;
                 }
+                // Nobody watches copies: whoever leads next finds that it is gone.
+                stage.processes.hold();
+                stage.processes.release(stage.setup.replicas());
+                stage
+                    .until("the copy is made again", |stage| {
+                        !stage.list("controllerrevisions").is_empty()
+                    })
+                    .await?;
+                delete_set(&stage, "v1", "Background").await?;
                 stage.until_promoted("v2").await
             })
         },

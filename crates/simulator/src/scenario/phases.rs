@@ -12,7 +12,7 @@ use crate::world::stage::Stage;
 
 /// Where the release of v2 stands when the next template comes.
 #[derive(Clone, Copy)]
-enum Point {
+pub(super) enum Point {
     Preparing,
     Settling,
     Observing,
@@ -32,7 +32,7 @@ fn two(_: &mut fastrand::Rng) -> Setup {
 
 /// A release of v2, up to there. With faults a phase may be over before anybody has looked: then the
 /// template comes in the next one.
-async fn reach(stage: &Arc<Stage>, point: Point) -> Result<(), String> {
+pub(super) async fn reach(stage: &Arc<Stage>, point: Point) -> Result<(), String> {
     stage.push("v2").await?;
     match point {
         Point::Preparing => any_of(stage, &["Preparing", "Progressing"]).await,

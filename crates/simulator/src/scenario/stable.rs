@@ -23,7 +23,7 @@ fn lossy(_: &mut fastrand::Rng) -> Setup {
 }
 
 /// Name of the ReplicaSet with pods of this version that is the Deployment's.
-fn set_of(stage: &Stage, tag: &str) -> Option<String> {
+pub(super) fn set_of(stage: &Stage, tag: &str) -> Option<String> {
     stage
         .list("replicasets")
         .into_iter()
@@ -37,7 +37,11 @@ fn set_of(stage: &Stage, tag: &str) -> Option<String> {
 }
 
 /// `kubectl delete replicaset`, and the pods with it.
-async fn delete_set(stage: &Arc<Stage>, tag: &str, propagation: &str) -> Result<(), String> {
+pub(super) async fn delete_set(
+    stage: &Arc<Stage>,
+    tag: &str,
+    propagation: &str,
+) -> Result<(), String> {
     let name = set_of(stage, tag).ok_or_else(|| format!("no ReplicaSet of {tag} has pods"))?;
     stage
         .delete("replicasets", &name, propagation)
@@ -46,7 +50,7 @@ async fn delete_set(stage: &Arc<Stage>, tag: &str, propagation: &str) -> Result<
 }
 
 /// Pods of this version, and no others of the Deployment's, are as many as it wants.
-async fn whole(stage: &Arc<Stage>, tag: &'static str) -> Result<(), String> {
+pub(super) async fn whole(stage: &Arc<Stage>, tag: &'static str) -> Result<(), String> {
     stage
         .until("stable is whole again, alone", |stage| {
             let serving = stage.serving();

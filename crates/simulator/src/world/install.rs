@@ -1,7 +1,7 @@
 //! A cluster with Crossfade installed, as `crossfade install` does it: kinds, identity, rights, policy
 //! and webhooks, made once and forked for each world.
 
-use crossfade_api::install::{Installation, admission, mutating, objects};
+use crossfade_api::install::{Installation, admission, mutating, objects, validating};
 use crossfade_fakeapi::{Call, Caller, FakeApi, Options, Snapshot};
 use http::Method;
 use serde_json::{Value, json};
@@ -121,6 +121,18 @@ pub async fn unguard_services(api: &FakeApi) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// Takes all hooks away, as the runbook's last resort does.
+///
+/// # Errors
+/// What the API refused, in words.
+pub async fn unguard(api: &FakeApi) -> Result<(), String> {
+    let installation = Installation::default();
+    for object in mutating(&installation) {
+        delete(api, &object).await?;
+    }
+    delete(api, &validating(&installation)).await
 }
 
 async fn delete(api: &FakeApi, object: &Value) -> Result<(), String> {
