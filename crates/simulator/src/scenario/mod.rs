@@ -120,6 +120,7 @@ pub fn all() -> Vec<Scenario> {
     all.extend(phases::SCENARIOS);
     all.extend(beside::SCENARIOS);
     all.extend(gone::SCENARIOS);
+    all.extend(phases::UNDONE);
     all
 }
 
