@@ -6,6 +6,7 @@ pub mod beside;
 pub mod blue_green;
 pub mod commands;
 pub mod disturbed;
+pub mod flips;
 pub mod gone;
 pub mod others;
 pub mod phases;
@@ -121,6 +122,7 @@ pub fn all() -> Vec<Scenario> {
     all.extend(beside::SCENARIOS);
     all.extend(gone::SCENARIOS);
     all.extend(phases::UNDONE);
+    all.extend(flips::SCENARIOS);
     all
 }
 
