@@ -13,6 +13,7 @@ pub mod phases;
 pub mod random;
 pub mod releases;
 pub mod stable;
+pub mod unclear;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -123,6 +124,7 @@ pub fn all() -> Vec<Scenario> {
     all.extend(gone::SCENARIOS);
     all.extend(phases::UNDONE);
     all.extend(flips::SCENARIOS);
+    all.extend(unclear::SCENARIOS);
     all
 }
 
