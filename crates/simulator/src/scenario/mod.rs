@@ -11,6 +11,7 @@ pub mod gone;
 pub mod others;
 pub mod phases;
 pub mod random;
+pub mod refused;
 pub mod releases;
 pub mod stable;
 pub mod unclear;
@@ -125,6 +126,7 @@ pub fn all() -> Vec<Scenario> {
     all.extend(phases::UNDONE);
     all.extend(flips::SCENARIOS);
     all.extend(unclear::SCENARIOS);
+    all.extend(refused::SCENARIOS);
     all
 }
 
