@@ -6,6 +6,7 @@ pub mod beside;
 pub mod blue_green;
 pub mod commands;
 pub mod disturbed;
+pub mod fights;
 pub mod flips;
 pub mod gone;
 pub mod others;
@@ -127,6 +128,7 @@ pub fn all() -> Vec<Scenario> {
     all.extend(flips::SCENARIOS);
     all.extend(unclear::SCENARIOS);
     all.extend(refused::SCENARIOS);
+    all.extend(fights::SCENARIOS);
     all
 }
 
