@@ -24,7 +24,7 @@ fn with_preview(_: &mut fastrand::Rng) -> Setup {
 }
 
 /// Behind more than kube-proxy with policy Cluster: flips go by way of both sides.
-fn spread(spread: Spread) -> Setup {
+pub(super) fn spread(spread: Spread) -> Setup {
     let mut setup = at_once();
     for front in setup.apps.iter_mut().flat_map(|app| &mut app.fronts) {
         front.spread = spread;
@@ -36,7 +36,7 @@ fn bare(_: &mut fastrand::Rng) -> Setup {
     at_once()
 }
 
-fn at_once() -> Setup {
+pub(super) fn at_once() -> Setup {
     let mut plan = plan();
     plan["strategy"] = json!({ "blueGreen": {} });
     // All pods at once, under clocks that are wrong by half a minute.
@@ -78,8 +78,6 @@ fn preview_shows(stage: &Stage, image: &str) -> bool {
 
 /// All of them.
 pub const SCENARIOS: &[Scenario] = &[
-    promotes("blue-green-by-way-of-both-sides", |_| spread(Spread::Local)),
-    promotes("blue-green-headless", |_| spread(Spread::Headless)),
     promotes("blue-green-promotes", bare),
     Scenario {
         name: "blue-green-with-preview-and-approval",

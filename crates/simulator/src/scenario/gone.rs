@@ -299,9 +299,18 @@ pub const SCENARIOS: &[Scenario] = &[
                 }
                 // A minute, by a clock that may have been set back by two.
                 tokio::time::sleep(Duration::from_secs(200)).await;
-                stage.push("v3").await?;
+                let template = stage.app("v3").template();
+                let body = json!({ "spec": { "template": { "spec": { "containers": template["spec"]["containers"] } } } });
+                let stored = stage.patch(Patch::Merge, "deployments", WEB, &body).await?;
+                if crate::json::flag(&stored, "/spec/paused") {
+                    return Err("it was gated, with nothing to judge it against".to_owned());
+                }
                 let native = |stage: &Stage| stage.serving().get(&image("v3")).copied() == Some(4);
-                stage.until("v3 is out natively", native).await
+                stage.until("v3 is out natively", native).await?;
+                if text(&stage.rollout(), "/status/history/0/images/0") == image("v3") {
+                    return Err("it was released".to_owned());
+                }
+                Ok(())
             })
         },
         end: End::AnyRest,

@@ -7,6 +7,8 @@ pub mod blue_green;
 pub mod commands;
 pub mod deadlines;
 pub mod disturbed;
+pub mod fights;
+pub mod flips;
 pub mod gone;
 pub mod handed_over;
 mod hands;
@@ -15,9 +17,11 @@ pub mod passage;
 pub mod phases;
 pub mod random;
 pub mod refused;
+pub mod rejected;
 pub mod releases;
 pub mod short;
 pub mod stable;
+pub mod unclear;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -131,6 +135,11 @@ pub fn all() -> Vec<Scenario> {
     all.extend(deadlines::SCENARIOS);
     all.extend(refused::SCENARIOS);
     all.extend(short::SCENARIOS);
+    all.extend(phases::UNDONE);
+    all.extend(flips::SCENARIOS);
+    all.extend(unclear::SCENARIOS);
+    all.extend(rejected::SCENARIOS);
+    all.extend(fights::SCENARIOS);
     all
 }
 

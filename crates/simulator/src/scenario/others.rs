@@ -168,7 +168,14 @@ pub const SCENARIOS: &[Scenario] = &[
                     .until("it ends", |stage| {
                         matches!(stage.phase().as_str(), "Idle" | "RolledBack")
                     })
-                    .await
+                    .await?;
+                let rollout = stage.rollout();
+                let reason = crate::json::text(&rollout, "/status/history/0/reason");
+                // How often the key was there to be taken out is drawn; held, it names who writes what.
+                if stage.phase() == "RolledBack" && !reason.contains("wrote spec.selector") {
+                    return Err(format!("it is held and does not say why: {reason}"));
+                }
+                Ok(())
             })
         },
         end: End::AnyRest,

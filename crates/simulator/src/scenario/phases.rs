@@ -1,5 +1,5 @@
-//! Another template, or stable's, in each phase of a release: the table "phase and template" as worlds.
-//! What commands do in a phase is in `commands`, what happens to objects in `disturbed` and `stable`.
+//! Another template, stable's, or an undo, in each phase of a release: the table "phase and template" as worlds.
+//! What other commands do in a phase is in `commands`, what happens to objects in `disturbed` and `stable`.
 
 use std::sync::Arc;
 
@@ -75,6 +75,17 @@ async fn pushed_over(stage: Arc<Stage>, point: Point) -> Result<(), String> {
 async fn reverted(stage: Arc<Stage>, point: Point) -> Result<(), String> {
     reach(&stage, point).await?;
     stage.push("v1").await?;
+    back(&stage).await
+}
+
+/// An undo writes stable's template back; once the release has begun to hand over, it goes back to it at the end.
+async fn undone(stage: Arc<Stage>, point: Point) -> Result<(), String> {
+    reach(&stage, point).await?;
+    stage.command(json!({ "action": "undo" })).await?;
+    back(&stage).await
+}
+
+async fn back(stage: &Arc<Stage>) -> Result<(), String> {
     stage
         .until("v1 serves alone and nothing is held", |stage| {
             let serving = stage.serving();
@@ -119,4 +130,28 @@ pub const SCENARIOS: &[Scenario] = worlds! {
     HandingOver: "another-template-while-handing-over", "reverted-while-handing-over";
     RollingBack: "another-template-in-the-roll-back", "reverted-in-the-roll-back";
     RolledBack: "another-template-when-rolled-back", "reverted-when-rolled-back";
+};
+
+/// Undone at each point; in Warm and when RolledBack it is in `commands`.
+macro_rules! undone {
+    ($($point:ident: $name:literal;)*) => {
+        &[$(
+            Scenario {
+                name: $name,
+                setup: two,
+                script: |stage| Box::pin(undone(stage, Point::$point)),
+                end: End::Promoted("v1"),
+                comparable: false,
+            },
+        )*]
+    };
+}
+
+/// All of those.
+pub const UNDONE: &[Scenario] = undone! {
+    Preparing: "undone-in-preparing";
+    Settling: "undone-while-settling";
+    Observing: "undone-in-a-step";
+    HandingOver: "undone-while-handing-over";
+    RollingBack: "undone-in-the-roll-back";
 };

@@ -29,6 +29,8 @@ pub enum Spread {
     Local,
     /// Clients, over those they resolve.
     Headless,
+    /// Something outside the cluster, over nodes.
+    LoadBalancer,
 }
 
 impl Front {
@@ -140,6 +142,7 @@ impl App {
             Spread::Cluster => {}
             Spread::Local => spec["internalTrafficPolicy"] = json!("Local"),
             Spread::Headless => spec["clusterIP"] = json!("None"),
+            Spread::LoadBalancer => spec["type"] = json!("LoadBalancer"),
         }
         let mut labels = json!({ "app": self.name });
         if front.preview {
