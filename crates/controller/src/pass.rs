@@ -35,6 +35,8 @@ use crate::wire::{JSON, Link, WireRequest, path};
 const QUIET: Duration = Duration::from_secs(60);
 /// The attempt in a row whose failure is shown to users.
 const LASTING: u32 = 2;
+/// The soonest look after a refusal at what was decided beside it.
+const REFUSED: Duration = Duration::from_secs(1);
 /// Between two looks at a namespace that has not been listed.
 const UNLISTED: Duration = Duration::from_secs(1);
 /// Passes in a row that each ask for the next one at once: more than any healthy chain of effects.
@@ -98,7 +100,9 @@ pub async fn pass(context: Arc<Context>, key: Key) -> Option<Instant> {
             } else {
                 tracing::warn!(workload = %key, %failure, attempt, ?wait, "a pass failed");
             }
-            Some(Instant::now() + wait)
+            let now = Instant::now();
+            let due = lock(&state.due).take().map(|due| due.max(now + REFUSED));
+            Some(due.map_or(now + wait, |due| due.min(now + wait)))
         }
     }
 }
@@ -270,6 +274,9 @@ async fn carry_out(
         tracing::info!(workload = %key, reason = %event.reason, "{}", event.message);
     }
     keep_open(context, key, state, &decision.memory, snapshot, seen);
+    let planned = decision
+        .wake_at
+        .map(|at| Instant::now() + Duration::try_from(at.duration_since(now)).unwrap_or_default());
     if let Some(failure) = performed.refused {
         // A conflict is tried again on newer sight.
         if failure.class != Class::Conflict {
@@ -283,6 +290,7 @@ async fn carry_out(
         ) {
             show_refusal(context, key, state, &failure).await;
         }
+        *lock(&state.due) = planned;
         return Err(failure);
     }
     // At rest a pass reads live: it is not repeated for the sake of words in the status.
@@ -294,9 +302,6 @@ async fn carry_out(
     if performed.done > 0 || performed.stale || (change == Change::Loud && on_the_move) {
         return Ok(Next::Now);
     }
-    let planned = decision
-        .wake_at
-        .map(|at| Instant::now() + Duration::try_from(at.duration_since(now)).unwrap_or_default());
     let quiet = (change == Change::Quiet && !due).then_some(quiet_due);
     Ok(Next::At(planned.into_iter().chain(quiet).min()))
 }

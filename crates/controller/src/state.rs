@@ -46,6 +46,8 @@ pub struct KeyState {
     pub behind_ingresses: Mutex<Option<(String, BTreeSet<String>)>>,
     /// A reading of the time of day, and when it was taken.
     reading: Mutex<Option<(Timestamp, Instant)>>,
+    /// When the planner wanted to look again, should its effects be refused: a deadline is not put off by a back-off.
+    pub due: Mutex<Option<Instant>>,
     /// When the status was last written.
     pub written_at: Mutex<Option<Instant>>,
 }

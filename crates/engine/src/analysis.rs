@@ -135,9 +135,11 @@ impl Pass<'_> {
         }
         match verdict {
             Some(verdict) if verdict.outcome == Outcome::Hold => Finding::Hold(verdict.reason),
-            // Stable serves beside it and says nothing: there is no verdict (law 5).
+            // Stable serves beside it and says nothing: there is no verdict (law 5). Requests to the candidate are
+            // `minRequests`' to ask for: none are needed where none are wanted.
             Some(verdict)
                 if verdict.outcome == Outcome::NoData
+                    && Self::candidate_requests(release) > 0
                     && self.comparison() == Comparison::Concurrent
                     && release.plan.weight_at(release.step) > Weight::ZERO =>
             {

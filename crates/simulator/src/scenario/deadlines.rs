@@ -240,4 +240,45 @@ pub const SCENARIOS: &[Scenario] = &[
         end: End::Promoted("v2"),
         comparable: true,
     },
+    Scenario {
+        name: "services-are-refused-from-the-start",
+        setup: refused,
+        script: |stage| {
+            Box::pin(async move {
+                refuse(&stage, "services", &["UPDATE"]).await?;
+                stage.push("v2").await?;
+                stage.until_rolled_back().await?;
+                allow(&stage).await
+            })
+        },
+        end: End::RolledBack("v1"),
+        comparable: false,
+    },
+    Scenario {
+        name: "services-are-refused-in-a-step",
+        setup: refused,
+        script: |stage| {
+            Box::pin(async move {
+                stage.push("v2").await?;
+                stage.until_step(1, "Observing").await?;
+                // The flip is never written: back, and that is not written either.
+                refuse(&stage, "services", &["UPDATE"]).await?;
+                stage.until_phase("RollingBack").await?;
+                stage
+                    .until("it is told that the way back is slow", |stage| {
+                        events(stage, "RollBackSlow") > 0
+                    })
+                    .await?;
+                tokio::time::sleep(Duration::from_secs(300)).await;
+                check(
+                    stage.phase() == "RollingBack",
+                    "the roll-back ended without its writes",
+                )?;
+                allow(&stage).await?;
+                stage.until_rolled_back().await
+            })
+        },
+        end: End::RolledBack("v1"),
+        comparable: false,
+    },
 ];

@@ -201,4 +201,23 @@ pub const SCENARIOS: &[Scenario] = &[
         end: End::Promoted("v2"),
         comparable: false,
     },
+    Scenario {
+        name: "undone-without-a-service",
+        setup: |draw| {
+            let mut setup = without_a_service(draw);
+            setup.plan["analysis"] = json!({ "minRequests": 0 });
+            setup
+        },
+        script: |stage| {
+            Box::pin(async move {
+                stage.push("v2").await?;
+                stage.until_promoted("v2").await?;
+                // Nobody sends requests, and none are asked for: back goes by health alone.
+                stage.command(json!({ "action": "undo" })).await?;
+                stage.until_promoted("v1").await
+            })
+        },
+        end: End::Promoted("v1"),
+        comparable: false,
+    },
 ];
