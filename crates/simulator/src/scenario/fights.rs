@@ -150,20 +150,25 @@ pub const SCENARIOS: &[Scenario] = &[
             Box::pin(async move {
                 install::unguard_services(&stage.api).await?;
                 stage.push("v2").await?;
-                for _ in 0..3 {
-                    let there = |stage: &Stage| {
-                        (stage.phase() == "HandingOver" && !key(stage).is_empty())
-                            || stage.parked()
-                            || ended_by_it(stage)
-                    };
-                    stage.until("the hand-over begins", there).await?;
-                    if stage.parked() || ended_by_it(&stage) {
+                let too_late = |stage: &Stage| stage.parked() || ended_by_it(stage);
+                stage
+                    .until("the hand-over begins", |stage| {
+                        stage.phase() == "HandingOver" || too_late(stage)
+                    })
+                    .await?;
+                // Written while nobody looks: the next stage is the park, a moment later.
+                stage.processes.hold();
+                writes_back(&stage).await?;
+                stage.processes.release(stage.setup.replicas());
+                for _ in 0..2 {
+                    let there = |stage: &Stage| !key(stage).is_empty() || too_late(stage);
+                    stage.until("it is pinned again", there).await?;
+                    // Seen as written: what was not is no fight. Stable's drain is longer.
+                    tokio::time::sleep(Duration::from_secs(2)).await;
+                    if too_late(&stage) || stage.phase() != "HandingOver" {
                         break;
                     }
-                    // Written while nobody looks: the next stage is the park, a moment later.
-                    stage.processes.hold();
                     writes_back(&stage).await?;
-                    stage.processes.release(stage.setup.replicas());
                 }
                 stage.until_promoted("v2").await
             })
