@@ -106,6 +106,7 @@ fn prefix(resource: &str) -> &'static str {
     match resource {
         "deployments" | "replicasets" | "controllerrevisions" => "/apis/apps/v1",
         "endpointslices" => "/apis/discovery.k8s.io/v1",
+        "ingresses" => "/apis/networking.k8s.io/v1",
         "horizontalpodautoscalers" => "/apis/autoscaling/v2",
         "poddisruptionbudgets" => "/apis/policy/v1",
         "leases" => "/apis/coordination.k8s.io/v1",

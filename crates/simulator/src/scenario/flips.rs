@@ -10,6 +10,7 @@ use super::blue_green::spread;
 use super::{End, Scenario, Setup};
 use crate::json::text;
 use crate::trace::lock;
+use crate::world::cluster::in_namespace;
 use crate::world::manifests::{Spread, WEB};
 use crate::world::stage::Stage;
 
@@ -73,6 +74,18 @@ async fn over_and_back(stage: Arc<Stage>) -> Result<(), String> {
     Ok(())
 }
 
+async fn over_behind_an_ingress(stage: Arc<Stage>) -> Result<(), String> {
+    let ingress = in_namespace(json!({
+        "apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "metadata": { "name": "shop" },
+        "spec": { "rules": [{ "http": { "paths": [{
+            "path": "/", "pathType": "Prefix",
+            "backend": { "service": { "name": WEB, "port": { "number": 80 } } },
+        }] } }] },
+    }));
+    stage.create("ingresses", &ingress).await?;
+    over(stage).await
+}
+
 const fn promoted(name: &'static str, setup: fn(&mut fastrand::Rng) -> Setup) -> Scenario {
     Scenario {
         name,
@@ -109,4 +122,11 @@ pub const SCENARIOS: &[Scenario] = &[
     aborted("blue-green-behind-a-load-balancer-aborted-in-warm", |_| {
         spread(Spread::LoadBalancer)
     }),
+    Scenario {
+        name: "blue-green-behind-an-ingress",
+        setup: |_| spread(Spread::Cluster),
+        script: |stage| Box::pin(over_behind_an_ingress(stage)),
+        end: End::Promoted("v2"),
+        comparable: true,
+    },
 ];
