@@ -4,11 +4,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use crossfade_api::Phase;
 use crossfade_engine::Memory;
 use crossfade_traffic_switching::ingress;
 use serde_json::Value;
+use tokio::time::Instant;
 
 use crate::context::Context;
 use crate::error::Failure;
@@ -19,7 +21,21 @@ use crate::observe::services;
 use crate::queue::Key;
 use crate::snapshot::Snapshot;
 use crate::state::KeyState;
+use crate::watch::Always;
 use crate::wire::path;
+
+/// Longest wait for the list of Ingresses.
+const ASKING: Duration = Duration::from_secs(1);
+/// After a failure they are asked for again.
+const ASK_AGAIN: Duration = Duration::from_secs(60);
+
+/// Names of the Services that an Ingress sent to at a step of a candidate; `None`: the list was refused.
+#[derive(Debug)]
+pub struct BehindIngresses {
+    step: (String, u32),
+    names: Option<BTreeSet<String>>,
+    at: Instant,
+}
 
 /// By Service uid: pods of others behind it. Asked once per Service and selector while nobody is
 /// found; a stranger is looked for again, he may have been a pod of a ReplicaSet not listed yet.
@@ -79,12 +95,13 @@ pub(crate) async fn foreign(
     Ok(found)
 }
 
-/// The Services here that an Ingress sends to, asked once per candidate. Not to know it is no reason to wait, least of
-/// all for an abort: a flip then goes the longer way.
+/// The Services here that an Ingress sends to, asked once per step of a candidate. Not to know it is no reason to wait,
+/// least of all for an abort: a flip then goes the longer way.
 pub(crate) async fn behind_ingresses(
     context: &Context,
     key: &Key,
     state: &KeyState,
+    rollout: &Value,
     memory: &Memory,
 ) -> Option<BTreeSet<String>> {
     let forward = matches!(
@@ -92,28 +109,41 @@ pub(crate) async fn behind_ingresses(
         Phase::Preparing | Phase::Progressing | Phase::Warm
     );
     let release = memory.release.as_ref().filter(|_| forward)?;
-    if let Some((candidate, names)) = &*lock(&state.behind_ingresses)
-        && *candidate == release.candidate
+    let step = (release.candidate.clone(), release.step);
+    let now = Instant::now();
+    if let Some(known) = &*lock(&state.behind_ingresses)
+        && known.step == step
+        && (known.names.is_some() || now < known.at + ASK_AGAIN)
     {
-        return Some(names.clone());
+        return known.names.clone();
     }
-    let listed = (context.wire)
-        .list(&path::ingresses(&key.namespace), "", "list the Ingresses")
-        .await;
-    match listed {
-        Ok(ingresses) => {
-            let names: BTreeSet<String> = (ingresses.iter())
+    if Always::unhandled_abort(rollout) {
+        return None;
+    }
+    let path = path::ingresses(&key.namespace);
+    let listed = (context.wire).list(&path, "", "list the Ingresses");
+    let names = match tokio::time::timeout(ASKING, listed).await {
+        Ok(Ok(ingresses)) => Some(
+            (ingresses.iter())
                 .flat_map(ingress::backends)
                 .map(str::to_owned)
-                .collect();
-            *lock(&state.behind_ingresses) = Some((release.candidate.clone(), names.clone()));
-            Some(names)
-        }
-        Err(failure) => {
+                .collect::<BTreeSet<String>>(),
+        ),
+        Ok(Err(failure)) => {
             tracing::warn!(workload = %key, %failure, "every Service is flipped by way of both sides");
             None
         }
-    }
+        Err(_) => {
+            tracing::warn!(workload = %key, "no list of Ingresses within {ASKING:?}: every Service is flipped by way of both sides");
+            None
+        }
+    };
+    *lock(&state.behind_ingresses) = Some(BehindIngresses {
+        step,
+        names: names.clone(),
+        at: now,
+    });
+    names
 }
 
 /// Holders of Services here that exist no more; the workload itself and its former life are the planner's.

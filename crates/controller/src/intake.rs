@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crossfade_api::{ControlSpec, RolloutPolicySpec, RolloutSpec};
+use crossfade_api::{ControlSpec, Phase, RolloutPolicySpec, RolloutSpec};
 use crossfade_engine::Memory;
 use crossfade_engine::validated::{Policies, Validated};
 use crossfade_metrics_analysis::template::problem;
@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use crate::context::Context;
 use crate::observe::read::{deleting, text};
 use crate::queue::Key;
-use crate::watch::deployment_of;
+use crate::watch::{deployment_of, phase_of};
 
 /// Another Rollout for the same Deployment that was there first: two would take each other's candidates away.
 pub(crate) fn twin(context: &Context, key: &Key, deployment: &str) -> Option<String> {
@@ -23,6 +23,10 @@ pub(crate) fn twin(context: &Context, key: &Key, deployment: &str) -> Option<Str
         (of("/metadata/creationTimestamp"), of("/metadata/name"))
     };
     let ours = context.always.rollouts.get(&key.namespace, &key.name);
+    // One that is going and carries nothing out leaves it to the other.
+    let leaves = (ours.as_deref()).is_some_and(|ours| {
+        deleting(ours) && matches!(phase_of(ours), Phase::Idle | Phase::RolledBack)
+    });
     let ours = ours.map(|object| age(&object));
     (context.always.rollouts.within(&key.namespace).into_iter())
         .filter(|other| {
@@ -31,7 +35,7 @@ pub(crate) fn twin(context: &Context, key: &Key, deployment: &str) -> Option<Str
                 && deployment_of(other) == deployment
         })
         .map(|other| age(&other))
-        .filter(|other| ours.as_ref().is_none_or(|ours| other < ours))
+        .filter(|other| leaves || ours.as_ref().is_none_or(|ours| other < ours))
         .min()
         .map(|(_, name)| name)
 }
@@ -72,9 +76,12 @@ pub(crate) fn annotations(workload: Option<&Value>) -> BTreeMap<String, String> 
         .collect()
 }
 
-/// Why what the plan wants counted can never be read from the workload's pods.
+/// Why what the plan wants counted can never be read from the pods of a gated template. Of one that serves already nothing
+/// is to be released.
 pub(crate) fn metrics_problem(validated: &Validated, workload: Option<&Value>) -> Option<String> {
-    let template = workload?.pointer("/spec/template")?;
+    let workload =
+        workload.filter(|workload| workload.pointer("/spec/paused") == Some(&Value::Bool(true)))?;
+    let template = workload.pointer("/spec/template")?;
     let analysis = &validated.plan.analysis;
     (analysis.scrape)
         .then(|| problem(template, &analysis.pods))
@@ -177,16 +184,19 @@ mod tests {
 
     #[test]
     fn metrics_that_can_never_be_read_are_a_problem_unless_none_are_wanted() {
-        let workload = json!({ "spec": { "template": {
-            "metadata": { "annotations": { "prometheus.io/port": "metrics" } },
-        } } });
-        let told = |spec: Value| {
+        let workload = |paused: bool| {
+            json!({ "spec": { "paused": paused, "template": {
+                "metadata": { "annotations": { "prometheus.io/port": "metrics" } },
+            } } })
+        };
+        let told = |spec: Value, paused: bool| {
             let spec = RolloutSpec::deserialize(spec).unwrap();
             let validated = validate(&spec, &BTreeMap::new(), &Policies::default());
-            metrics_problem(&validated, Some(&workload)).unwrap_or_default()
+            metrics_problem(&validated, Some(&workload(paused))).unwrap_or_default()
         };
-        assert!(told(json!({})).contains("prometheus.io/port is \"metrics\""));
-        assert_eq!(told(json!({ "analysis": { "source": "none" } })), "");
+        assert!(told(json!({}), true).contains("prometheus.io/port is \"metrics\""));
+        assert_eq!(told(json!({}), false), "", "it serves");
+        assert_eq!(told(json!({ "analysis": { "source": "none" } }), true), "");
     }
 
     #[test]

@@ -133,16 +133,18 @@ async fn attempt(
     key: &Key,
     state: &Arc<KeyState>,
 ) -> Result<Next, Failure> {
-    if !context.always.synced_in(&key.namespace) {
-        // Without its policies a release would begin by another plan.
-        return Ok(Next::At(Some(Instant::now() + UNLISTED)));
-    }
+    let listed = context.always.synced_in(&key.namespace);
+    let unlisted = || Ok(Next::At(Some(Instant::now() + UNLISTED)));
     if key.name.is_empty() {
         return give_leftovers_back(context, key, state).await;
     }
     let Some(rollout) = context.always.rollouts.get(&key.namespace, &key.name) else {
         state.close_release();
-        return adopt(context, key, state).await;
+        return if listed {
+            adopt(context, key, state).await
+        } else {
+            unlisted()
+        };
     };
     if let Some(holder) = observe::claimed(&rollout, &context.settings.installation) {
         // Two that act on one release undo each other's writes without end.
@@ -175,12 +177,20 @@ async fn attempt(
         Ok((_, _, Some(why))) => return unreadable(context, state, &rollout, &why).await,
         Err(why) => return unreadable(context, state, &rollout, &why).await,
     };
+    if !listed && !under_way(&memory) {
+        // Without its policies a release would begin by another plan; one under way keeps its own.
+        let text = "not all that says how it is released could be listed in this namespace; see the controller's /readyz and log";
+        context.events.tell(&rollout, true, "NotListed", text);
+        return unlisted();
+    }
+    // Before the look: what it shows must be fresh.
+    let behind_ingresses = behind_ingresses(context, key, state, &rollout, &memory).await;
     let snapshot = look(context, key, state, &rollout, &memory).await?;
     let mut extras = Extras {
         installation: context.settings.installation.clone(),
         foreign: foreign(context, key, state, &snapshot).await?,
         departed: departed(context, key, &snapshot, &memory).await?,
-        behind_ingresses: behind_ingresses(context, key, state, &memory).await,
+        behind_ingresses,
         fresh_candidate: context.ports.ids.candidate(),
         ..Extras::default()
     };

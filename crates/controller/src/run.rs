@@ -22,6 +22,8 @@ use crate::watch::{Always, phase_of};
 const LOOK: Duration = Duration::from_secs(1);
 /// A watch that fails for longer makes this process not ready.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// A namespace whose lists fail for longer is not waited for by who begins to lead.
+const LISTING: Duration = Duration::from_secs(2);
 /// Longest time passes in flight may take after a stop.
 const GRACE: Duration = Duration::from_secs(20);
 /// Head start of releases under way at a take-over.
@@ -100,7 +102,7 @@ async fn lead(
     stop: &mut watch::Receiver<bool>,
 ) {
     while !(context.health)
-        .in_the_way(context.ports.clock.now(), PATIENCE)
+        .in_the_way(context.ports.clock.now(), LISTING)
         .is_empty()
     {
         tokio::select! {

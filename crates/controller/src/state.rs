@@ -12,6 +12,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
+use crate::around::BehindIngresses;
 use crate::feed::Feed;
 use crate::lock;
 use crate::ports::Clock;
@@ -42,8 +43,8 @@ pub struct KeyState {
     pub spins: AtomicU32,
     /// Services, by uid and selector, that were found to select nobody else's pods.
     pub services: Mutex<BTreeSet<String>>,
-    /// Names of the Services that an Ingress sent to when the candidate of this name was first looked at.
-    pub behind_ingresses: Mutex<Option<(String, BTreeSet<String>)>>,
+    /// Who stands in front of its Services.
+    pub behind_ingresses: Mutex<Option<BehindIngresses>>,
     /// A reading of the time of day, and when it was taken.
     reading: Mutex<Option<(Timestamp, Instant)>>,
     /// When the planner wanted to look again, should its effects be refused: a deadline is not put off by a back-off.

@@ -5,6 +5,7 @@ use crossfade_api::{SignalStatus, VerdictStatus, Weight};
 use crossfade_judge::{self as judge, Comparison, Outcome, Parameters, Settings};
 
 use crate::memory::Release;
+use crate::plan::PlannedStep;
 use crate::sides::{count, in_service};
 use crate::step::{Pass, after};
 
@@ -85,6 +86,12 @@ impl Pass<'_> {
             .map_or(0, |signal| signal.candidate.requests)
     }
 
+    fn either_was_asked(release: &Release) -> bool {
+        (release.judge.as_ref())
+            .and_then(|state| state.signals.get(judge::ERRORS))
+            .is_some_and(|signal| signal.candidate.requests > 0 || signal.stable.requests > 0)
+    }
+
     /// What is wrong with the candidate's pods for good: law 5's "the health of the pods".
     pub(crate) fn sick(&self) -> Option<String> {
         let release = self.memory.release.as_ref()?;
@@ -135,18 +142,18 @@ impl Pass<'_> {
         }
         match verdict {
             Some(verdict) if verdict.outcome == Outcome::Hold => Finding::Hold(verdict.reason),
-            // Stable serves beside it and says nothing: there is no verdict (law 5). Requests to the candidate are
-            // `minRequests`' to ask for: none are needed where none are wanted.
+            // One side answers and the other says nothing: there is no verdict (law 5). Where nobody asks either and
+            // `minRequests` is 0, there is nothing to wait for.
             Some(verdict)
                 if verdict.outcome == Outcome::NoData
-                    && Self::candidate_requests(release) > 0
+                    && Self::either_was_asked(release)
                     && self.comparison() == Comparison::Concurrent
                     && release.plan.weight_at(release.step) > Weight::ZERO =>
             {
                 Finding::NoData(verdict.reason)
             }
-            // After steps there was a comparison, and each step had its verdict.
-            Some(verdict) if verdict.outcome == Outcome::Inconclusive && self.all_at_once() => {
+            // Where both served side by side there was a comparison, and each step had its verdict.
+            Some(verdict) if verdict.outcome == Outcome::Inconclusive && !side_by_side(release) => {
                 Finding::Unclear(verdict.reason)
             }
             _ => Finding::Fine,
@@ -266,6 +273,15 @@ impl Pass<'_> {
             signals,
         })
     }
+}
+
+/// Whether the plan has a step in which both sides serve.
+fn side_by_side(release: &Release) -> bool {
+    release.plan.blue_green.is_none()
+        && (release.plan.steps.iter()).any(|step| {
+            matches!(step, PlannedStep::Weight { weight, .. }
+                if *weight > Weight::ZERO && *weight < Weight::FULL)
+        })
 }
 
 /// The judge's parameters for this release.

@@ -93,6 +93,7 @@ async fn rollout(client: &Client, asked: &Asked) -> Result<Option<Value>, kube::
     // One that nobody carries out has no phase: another may have been there first.
     if let Some(found) = found
         && found["status"]["phase"].is_string()
+        && found["metadata"]["deletionTimestamp"].is_null()
     {
         return Ok(Some(found));
     }

@@ -68,7 +68,10 @@ impl WatchHealth {
             let of_scope = told.entry(&state.scope).or_default();
             match &state.failing {
                 Some((since, why)) if lasts(since) => of_scope.push(format!("{name}: {why}")),
-                _ if !state.synced => waited_for.push(format!("{name} is not listed yet")),
+                Some((_, why)) if !state.synced => {
+                    waited_for.push(format!("{name} is not listed yet ({why})"));
+                }
+                None if !state.synced => waited_for.push(format!("{name} is not listed yet")),
                 _ => {}
             }
         }
@@ -157,6 +160,8 @@ impl<const META: bool> Kept<META> {
             match event {
                 // The watcher never ends by itself.
                 None => return,
+                // A list is asked for; nothing was answered yet.
+                Some(Ok(Event::Init)) => self.store.begin(&self.scope),
                 Some(Ok(event)) => {
                     attempt = 0;
                     let done = matches!(event, Event::InitDone);
@@ -249,7 +254,11 @@ mod tests {
         listed("ClusterRolloutPolicies");
         listed("Rollouts in a");
         fails("Rollouts in b", 0);
-        assert_eq!(told(10), ["Rollouts in b is not listed yet"], "it may come");
+        assert_eq!(
+            told(10),
+            ["Rollouts in b is not listed yet (forbidden)"],
+            "it may come"
+        );
         assert_eq!(told(30), Vec::<String>::new(), "it is waited for no longer");
         fails("Rollouts in a", 40);
         assert_eq!(
@@ -261,5 +270,52 @@ mod tests {
         listed("Rollouts in a");
         fails("ClusterRolloutPolicies", 70);
         assert_eq!(told(100), ["ClusterRolloutPolicies: forbidden"]);
+    }
+
+    /// The time of a test whose clock is paused.
+    struct Running(tokio::time::Instant);
+
+    impl Clock for Running {
+        fn now(&self) -> Timestamp {
+            Timestamp::UNIX_EPOCH + self.0.elapsed()
+        }
+    }
+
+    /// The watcher says before each list that it begins: that is no answer.
+    #[tokio::test(start_paused = true)]
+    async fn a_list_that_is_refused_again_and_again_fails_since_the_first_time() {
+        let refused = tower::service_fn(|_: http::Request<kube::client::Body>| async {
+            let (code, status) = crate::testing::status(403);
+            let body = kube::client::Body::from(status.to_string().into_bytes());
+            let mut response = http::Response::new(body);
+            *response.status_mut() = http::StatusCode::from_u16(code).unwrap();
+            Ok::<_, std::convert::Infallible>(response)
+        });
+        let client = kube::Client::new(refused, "default");
+        let health = Arc::<WatchHealth>::default();
+        health.expect("Rollouts in b", "b");
+        let kind = super::super::raw::kind("crossfade.dev", "v1alpha1", "Rollout", "rollouts");
+        let kept = Kept::<false> {
+            name: "Rollouts in b".to_owned(),
+            api: Api::namespaced_with(client, "b", &kind),
+            config: watcher::Config::default(),
+            store: Arc::default(),
+            scope: "b".to_owned(),
+            prune: Some,
+            changed: Box::new(|_| {}),
+            listed: Box::new(|| {}),
+            health: Arc::clone(&health),
+            clock: Arc::new(Running(tokio::time::Instant::now())),
+        };
+        let ended = tokio::time::timeout(Duration::from_secs(60), kept.run()).await;
+        assert!(ended.is_err(), "it goes on trying");
+        let state = health.all().remove("Rollouts in b").unwrap();
+        let (since, why) = state.failing.unwrap();
+        assert!(
+            since.as_second() < 5,
+            "failing since {since} only, after {} failures: {why}",
+            state.failures
+        );
+        assert!(state.failures < 40, "{} lists in a minute", state.failures);
     }
 }

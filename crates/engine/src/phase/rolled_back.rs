@@ -37,7 +37,6 @@ impl Pass<'_> {
         if self.aside_left_at_rest(workload) {
             return;
         }
-        self.drop_older_copies();
         if !workload.paused {
             self.event(
                 false,
@@ -95,6 +94,7 @@ impl Pass<'_> {
                 None,
                 "push another template, revert it, or retry",
             );
+            self.drop_older_copies();
             return;
         }
         // A finished release stays in memory until the next one takes its place.

@@ -22,6 +22,8 @@ const OFTEN: usize = 3;
 const WITHIN: u64 = 600_000;
 /// Whoever supersedes a release now and then over hours is no fight but a working day.
 const SUPERSEDED_WITHIN: u64 = 3_600_000;
+/// What ends a release less often than this is looked at by then.
+const LONGEST_WITHIN: u64 = 86_400_000;
 
 impl Pass<'_> {
     pub(crate) fn rolling_back(&mut self, workload: &Workload) {
@@ -296,7 +298,7 @@ impl Pass<'_> {
             .saturating_mul(2 * OFTEN as u64);
         let within = match cause {
             Cause::Superseded => turns.clamp(WITHIN, SUPERSEDED_WITHIN),
-            Cause::Interrupted | Cause::Held => turns.max(WITHIN),
+            Cause::Interrupted | Cause::Held => turns.clamp(WITHIN, LONGEST_WITHIN),
             Cause::Failed | Cause::Aborted => WITHIN,
         };
         let fingerprint = release.fingerprint.clone();
@@ -345,8 +347,8 @@ impl Pass<'_> {
         let mut reason = rollback.reason.clone();
         if let Some(within) = within {
             reason.push_str(&format!(
-                "; its candidate was taken away {OFTEN} times within {} minutes: it is held until retry",
-                within / 60_000
+                "; its candidate was taken away {OFTEN} times within {}: it is held until retry",
+                Duration::from_milliseconds(within)
             ));
             if rollback.cause == Cause::Superseded {
                 reason.push_str("; let one tool alone write the template");

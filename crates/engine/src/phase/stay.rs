@@ -177,12 +177,13 @@ impl Pass<'_> {
                 ));
                 true
             }
-            Inconclusive::Hold => {
+            // What an undo has left has more against it than this: a person decides before it serves again.
+            policy if policy == Inconclusive::Hold || release.plan.steps.is_empty() => {
                 self.enter_state(StepState::Held);
                 self.wait(WaitingOn::Verdict, reason, None, "promote or abort");
                 false
             }
-            Inconclusive::Rollback => {
+            _ => {
                 self.roll_back(
                     Cause::Failed,
                     format!("unclear, and analysis.inconclusive is rollback: {reason}"),

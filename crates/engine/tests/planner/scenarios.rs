@@ -269,6 +269,7 @@ scenarios! {
     stable_short
     template_written_back_forever
     two_services
+    unclear_without_side_by_side
     undo_gated
     undo_handing_over
     undo_idle

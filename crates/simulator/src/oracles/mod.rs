@@ -122,6 +122,7 @@ struct Inner {
     fences: Fences,
     /// When something other than a lease was last written.
     written: Duration,
+    looked: Duration,
     violations: Vec<Violation>,
 }
 
@@ -182,6 +183,7 @@ impl Oracles {
                 leases: BTreeMap::new(),
                 fences: Fences::default(),
                 written: Duration::ZERO,
+                looked: Duration::ZERO,
                 violations: Vec::new(),
             }),
         })
@@ -322,6 +324,10 @@ impl Inner {
         began: tokio::time::Instant,
     ) {
         let ours = self.facts.ourselves.contains(&change.caller.user);
+        // What was wrong before it must not be hidden by it.
+        if change.key.resource != "leases" && now.saturating_sub(self.looked) > LOOK {
+            self.look(now);
+        }
         self.model.apply(change);
         if change.key.resource == "deployments" {
             self.keep_books(change);
@@ -400,6 +406,7 @@ impl Inner {
     }
 
     fn look(&mut self, now: Duration) {
+        self.looked = now;
         let mut found = Vec::new();
         let patience = self.patience(now);
         let sight = Sight {

@@ -211,7 +211,9 @@ pub fn stored_unpaused(
     // Stable's ReplicaSet is gone and no release is under way: no pod is replaced, and nothing but an
     // unpause would bring one.
     let at_rest = matches!(phase, "" | "Idle");
-    let nothing = active.is_empty() && (size(after) == 0 || at_rest && !changes);
+    let candidate = (model.of("deployments", &change.key.namespace))
+        .any(|other| label(other, "crossfade.dev/workload-uid") == uid);
+    let nothing = active.is_empty() && (size(after) == 0 || at_rest && !changes && !candidate);
     if bypass || down || moving || nothing {
         return None;
     }
