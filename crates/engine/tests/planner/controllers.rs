@@ -1,15 +1,14 @@
 //! What Kubernetes' own controllers do in the world: Deployments (paused ones too, with the measured
-//! traps), ReplicaSets, EndpointSlices, garbage collection, and the feed's measurements.
+//! traps), ReplicaSets, EndpointSlices, the scheduler, garbage collection.
 
 use std::collections::BTreeSet;
 
 use crossfade_engine::observed::PodTrouble;
-use crossfade_judge::{Arm, PodCount, Tick};
 
 use crate::world::{Dep, Own, PodState, Set, World, hash, image, same};
 
-/// Between two measurements, as by default.
-const INTERVAL: i64 = 15_000;
+/// The scheduler's word for a pod that fits nowhere.
+const UNSCHEDULABLE: &str = "Unschedulable";
 
 /// Which controllers get to run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +49,9 @@ impl World {
                     self.sync_set(index);
                 }
             }
+            if awake.rest {
+                self.schedule();
+            }
             self.pods_move();
             if awake.rest {
                 self.endpoints();
@@ -89,7 +91,16 @@ impl World {
                 } else {
                     self.delete_parallel(&uid);
                 }
-            } else if self.sets.iter().any(|set| set.uid == uid) {
+            } else if let Some(set) = self.sets.iter().find(|set| set.uid == uid) {
+                // The collector asks the server once more: what has another owner by now stays.
+                let exists = |owner: &String| {
+                    let mut all = self.workload.iter().chain(&self.parallels);
+                    all.any(|known| known.uid == *owner)
+                };
+                match &set.own {
+                    Own::Deployment(owner) if !exists(owner) => {}
+                    _ => continue,
+                }
                 self.sets.retain(|set| set.uid != uid);
                 self.doomed.push((now + 1000, uid));
             } else {
@@ -392,6 +403,11 @@ impl World {
             reason: "CrashLoopBackOff".to_owned(),
             message: "it ended with Error (exit code 1)".to_owned(),
         });
+        let pending = self.room.map(|_| PodTrouble {
+            container: String::new(),
+            reason: UNSCHEDULABLE.to_owned(),
+            message: "0/2 nodes are available: 2 Insufficient cpu".to_owned(),
+        });
         self.pods.push(PodState {
             name: format!("{}-{}", set.name, uid.trim_start_matches("pod-")),
             set: set.uid.clone(),
@@ -401,17 +417,39 @@ impl World {
             created: self.now,
             ready_at: manner
                 .start
-                .filter(|_| !manner.crash)
+                .filter(|_| !manner.crash && pending.is_none())
                 .map(|start| self.now + start),
             ready: false,
             ready_since: 0,
             gone_at: None,
             finished: false,
             restarts: 0,
-            trouble,
+            trouble: pending.or(trouble),
             last_served: None,
             uid,
         });
+    }
+
+    /// Pending pods get a node as soon as there is room, in their order. A pod that ends has its room until it is gone.
+    fn schedule(&mut self) {
+        let waits = |pod: &PodState| {
+            let trouble = pod.trouble.as_ref();
+            trouble.is_some_and(|trouble| trouble.reason == UNSCHEDULABLE)
+        };
+        let mut placed = self.pods.iter().filter(|pod| !waits(pod)).count();
+        for index in 0..self.pods.len() {
+            let pod = &self.pods[index];
+            if !waits(pod) || pod.gone_at.is_some() || self.room.is_some_and(|room| placed >= room)
+            {
+                continue;
+            }
+            let start = self.manner(&pod.image).start;
+            let now = self.now;
+            let pod = &mut self.pods[index];
+            (pod.trouble, pod.ready_at) = (None, start.map(|start| now + start));
+            self.moves += 1;
+            placed += 1;
+        }
     }
 
     fn pods_move(&mut self) {
@@ -434,7 +472,8 @@ impl World {
                 .pods
                 .iter()
                 .filter(|pod| {
-                    pod.serving() && service.hash.as_ref().is_none_or(|hash| *hash == pod.hash)
+                    (pod.serving() || service.publish_not_ready && !pod.finished)
+                        && service.hash.as_ref().is_none_or(|hash| *hash == pod.hash)
                 })
                 .map(|pod| pod.uid.clone())
                 .collect();
@@ -459,72 +498,5 @@ impl World {
                 pod.last_served = Some(now);
             }
         }
-    }
-
-    /// Requests of the last interval, by pods that serve, and whether they failed.
-    pub fn measure(&mut self, candidate: &str, candidate_set: &str, stable_set: &str) {
-        let fed = std::mem::replace(&mut self.feeding, !candidate.is_empty());
-        if candidate.is_empty() {
-            self.ticks.clear();
-            return;
-        }
-        if !fed {
-            self.next_tick = self.now + INTERVAL;
-        }
-        if self.now < self.next_tick {
-            return;
-        }
-        self.next_tick = self.now + INTERVAL;
-        if self.judged_candidate != candidate {
-            candidate.clone_into(&mut self.judged_candidate);
-            self.judged_requests = 0;
-            self.answered.clear();
-        }
-        let serving: Vec<PodState> = self
-            .pods
-            .iter()
-            .filter(|pod| pod.serving())
-            .filter(|pod| {
-                self.services.is_empty()
-                    || self
-                        .fronts()
-                        .any(|service| service.endpoints.contains(&pod.uid))
-            })
-            .cloned()
-            .collect();
-        if !self.metrics {
-            return;
-        }
-        let each = self.rate / u64::try_from(serving.len().max(1)).unwrap_or(1);
-        let mut arms = [Vec::new(), Vec::new()];
-        for pod in &serving {
-            let failing = each * self.manner(&pod.image).errors + self.error_rest;
-            self.error_rest = failing % 1000;
-            let count = PodCount {
-                requests: each,
-                errors: (failing / 1000).min(each),
-            };
-            if pod.set == candidate_set {
-                arms[0].push(count);
-                self.judged_requests += each;
-            } else if pod.set == stable_set && !self.stable_is_silent {
-                arms[1].push(count);
-            }
-        }
-        for pod in self
-            .pods
-            .iter()
-            .filter(|pod| pod.serving() && pod.set == candidate_set)
-        {
-            self.answered.insert(pod.uid.clone(), self.now);
-        }
-        let [candidate, stable] = arms;
-        self.tick_number += 1;
-        self.ticks.push(Tick {
-            number: self.tick_number,
-            at_millis: self.now,
-            candidate: Arm::from_pods(candidate),
-            stable: Arm::from_pods(stable),
-        });
     }
 }

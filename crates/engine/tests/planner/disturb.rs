@@ -11,6 +11,11 @@ use crate::script::{length, parse};
 pub fn happens(run: &mut Run, words: &[&str]) -> bool {
     match words {
         ["pod-fails", side, count] => pods_fail(run, side, parse(count)),
+        // At one moment, as with the node they are on.
+        ["pods-fail-both", count] => {
+            pods_fail(run, "candidate", parse(count));
+            pods_fail(run, "stable", parse(count));
+        }
         ["pod-evicted", side] => {
             let uid = of_side(run, side).first().expect("a pod").uid.clone();
             run.excuse(&uid);
@@ -44,6 +49,11 @@ pub fn happens(run: &mut Run, words: &[&str]) -> bool {
         ["rate", number] => run.world.rate = parse(number),
         ["quota", "none"] => run.world.quota = None,
         ["quota", number] => run.world.quota = Some(parse(number)),
+        ["room", "any"] => {
+            run.world.room = None;
+            run.world.moves += 1;
+        }
+        ["room", number] => run.world.room = Some(parse(number)),
         ["fence", time] => run.world.fence = Some(run.world.now + length(time)),
         ["service-appears", name] => run.world.add_service(name),
         ["service-appears", name, "foreign"] => {
@@ -78,6 +88,22 @@ pub fn happens(run: &mut Run, words: &[&str]) -> bool {
             let service = service(run, name);
             service.refusal = Some("it also selects pods of others (db-0)".to_owned());
         }
+        // Whatever was wrong with it, or stood in the way.
+        ["service-mended", name] => {
+            let rv = run.world.rv();
+            let service = service(run, name);
+            (service.hash, service.held, service.refusal) = (None, None, None);
+            service.rv = rv;
+            let list = service.fields.as_array_mut().expect("a list");
+            list.retain(|entry| entry["manager"] != crate::world::OURSELVES);
+        }
+        // An Ingress names it from now on.
+        ["ingress-appears", name] => {
+            service(run, name).balanced = true;
+            run.world.moves += 1;
+        }
+        ["refuse-copies"] => run.world.refuses_copies = true,
+        ["allow-copies"] => run.world.refuses_copies = false,
         ["refuse-sets"] => run.world.refuses_sets = true,
         ["delete-stable"] => {
             run.lawless = true;
@@ -91,6 +117,25 @@ pub fn happens(run: &mut Run, words: &[&str]) -> bool {
             run.world
                 .doomed
                 .push((run.world.now + 1000, release.stable.uid));
+        }
+        // Parked or not: it is empty.
+        ["delete-revision", image] => {
+            let gone = |set: &crate::world::Set| {
+                set.replicas == 0 && crate::world::image(&set.template) == *image
+            };
+            run.world.sets.retain(|set| !gone(set));
+            run.world.moves += 1;
+        }
+        ["delete-parked"] => {
+            let parked = |set: &&crate::world::Set| set.own == crate::world::Own::Rollout;
+            let uids: Vec<String> = (run.world.sets.iter().filter(parked))
+                .map(|set| set.uid.clone())
+                .collect();
+            run.world.sets.retain(|set| !uids.contains(&set.uid));
+            let at = run.world.now + 1000;
+            run.world
+                .doomed
+                .extend(uids.into_iter().map(|uid| (at, uid)));
         }
         ["delete-candidate"] => {
             let set = run

@@ -11,6 +11,7 @@
 
 mod controllers;
 mod disturb;
+mod feed;
 mod laws;
 mod objects;
 mod random;
@@ -18,6 +19,7 @@ mod run;
 mod scenarios;
 mod script;
 mod server;
+mod setup;
 mod tell;
 mod view;
 mod world;

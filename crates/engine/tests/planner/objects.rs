@@ -27,6 +27,8 @@ pub struct Dep {
     pub in_managed_fields: bool,
     pub rolling_update: bool,
     pub paused_by_manifest: Option<String>,
+    /// Another tool, or another installation, releases it.
+    pub claimed_by: Option<String>,
     pub surge: u32,
     pub unavailable: u32,
     pub revision: u64,
@@ -107,6 +109,8 @@ pub struct Svc {
     pub publish_not_ready: bool,
     pub local_policy: bool,
     pub headless: bool,
+    /// A load balancer, an Ingress or a route sends to it.
+    pub balanced: bool,
     /// People try the candidate through it; no user does.
     pub preview: bool,
     pub created: Millis,

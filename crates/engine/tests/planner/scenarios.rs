@@ -60,7 +60,9 @@ pub fn scenario(name: &str) {
     let effects = calm.effects;
     finish(&mut calm);
     // When the memory goes, earlier or later, decides how often it has to begin again.
-    let forgetful = text.contains("lose-memory");
+    // So it does whether the collector comes first or the hand-over.
+    let collected = text.contains("until-stage") && text.contains("delete-parallel");
+    let forgetful = text.contains("lose-memory") || collected;
     // Who looks first decides what is released at all, and a crash decides who does.
     let raced = text.contains("deployment-controller-looks");
     let end_of = |run: &Run| match run.end().split_once("\nrelease ") {

@@ -7,6 +7,7 @@ use serde_json::json;
 use crate::disturb;
 use crate::objects::Own;
 use crate::run::{Fault, Run};
+use crate::setup;
 use crate::world::{Manner, Millis, World, template};
 
 /// Longest wait for a phase.
@@ -24,31 +25,10 @@ pub fn run(text: &str, crash: Option<(usize, Fault)>) -> Run {
         .filter(|line| !line.is_empty())
     {
         let words: Vec<&str> = line.split_whitespace().collect();
-        match words.as_slice() {
-            ["replicas", number] if rest.is_empty() => world.web().replicas = parse(number),
-            ["service", name] if rest.is_empty() => world.add_service(name),
-            ["service", name, kind @ ("local" | "headless")] if rest.is_empty() => {
-                world.add_service(name);
-                let service = world.services.last_mut().expect("the one just made");
-                service.local_policy = *kind == "local";
-                service.headless = *kind == "headless";
-            }
-            ["preview", name] if rest.is_empty() => {
-                world.add_service(name);
-                let service = world.services.last_mut().expect("the one just made");
-                service.preview = true;
-            }
-            ["spec", ..] if rest.is_empty() => {
-                let more: serde_json::Value = serde_json::from_str(line.trim_start_matches("spec"))
-                    .unwrap_or_else(|error| panic!("{line}: {error}"));
-                for (key, value) in more.as_object().expect("an object") {
-                    spec[key] = value.clone();
-                }
-            }
-            ["annotation", key, value @ ..] if rest.is_empty() => {
-                annotations.insert((*key).to_owned(), value.join(" "));
-            }
-            _ => rest.push((line, words)),
+        let begins =
+            rest.is_empty() && setup::stands(line, &words, &mut world, &mut spec, &mut annotations);
+        if !begins {
+            rest.push((line, words));
         }
     }
     let spec: RolloutSpec =
@@ -130,6 +110,11 @@ fn command(run: &mut Run, line: &str, words: &[&str], strict: bool) {
             run.world.edit(|web| web.bypass = Some(reason.join(" ")));
         }
         ["push-raw", image] => run.world.push(raw(image)),
+        ["push", image, "label", key, value] => {
+            let mut labelled = template(image);
+            labelled["metadata"]["labels"][*key] = json!(value);
+            run.world.push(labelled);
+        }
         ["command", rest @ ..] => control(run, rest),
         ["scale", number] => run.world.edit(|web| web.replicas = parse(number)),
         // maxUnavailable is a share of N.
@@ -164,6 +149,12 @@ fn command(run: &mut Run, line: &str, words: &[&str], strict: bool) {
         ["lose-memory"] => {
             run.memory = crossfade_engine::Memory::default();
         }
+        // Nobody looks in between: who comes next knows of neither.
+        ["lose-memory-with-the-workload"] => {
+            run.lawless = true;
+            run.memory = crossfade_engine::Memory::default();
+            run.world.delete_workload();
+        }
         // The second of our two writes to that Service did not come through.
         ["lose-memory-between-writes", name] => {
             run.memory = crossfade_engine::Memory::default();
@@ -182,6 +173,9 @@ fn command(run: &mut Run, line: &str, words: &[&str], strict: bool) {
             web.paused = true;
             web.paused_by_manifest = Some("argocd".to_owned());
         }),
+        ["manifest-mended"] => run.world.edit(|web| web.paused_by_manifest = None),
+        ["claimed-by", "nobody"] => run.world.edit(|web| web.claimed_by = None),
+        ["claimed-by", other @ ..] => run.world.edit(|web| web.claimed_by = Some(other.join(" "))),
         ["recreate-strategy"] => run.world.edit(|web| web.rolling_update = false),
         ["rolling-update-strategy"] => run.world.edit(|web| web.rolling_update = true),
         ["no-port", image] => {
@@ -393,6 +387,11 @@ fn expect(run: &Run, line: &str, words: &[&str]) {
             let mut pods = run.world.pods.iter();
             pods.all(|pod| pod.image == *image || !service.endpoints.contains(&pod.uid))
         }),
+        // The pods that serve are of this ReplicaSet.
+        ["set", name] => {
+            let mut active = run.world.sets.iter().filter(|set| set.replicas > 0);
+            active.next().is_some_and(|set| set.name == *name) && active.next().is_none()
+        }
         // A revision is still there to go back to.
         ["history", image] => run.world.sets.iter().any(|set| {
             matches!(&set.own, Own::Deployment(uid) if web.is_some_and(|web| web.uid == *uid))
@@ -457,13 +456,15 @@ fn expect(run: &Run, line: &str, words: &[&str]) {
                 .count()
                 == parse::<usize>(number)
         }
-        ["log", ..] => run
-            .log
-            .split_whitespace()
-            .collect::<Vec<_>>()
-            .join(" ")
-            .contains(&words[1..].join(" ")),
+        ["log", text @ ..] => logged(run, text),
+        ["no-log", text @ ..] => !logged(run, text),
         _ => panic!("unknown: {line}"),
     };
     assert!(holds, "{line} does not hold:\n{}\n{}", run.log, run.end());
+}
+
+/// Whether the report says so, however it is folded.
+fn logged(run: &Run, text: &[&str]) -> bool {
+    let words: Vec<&str> = run.log.split_whitespace().collect();
+    words.join(" ").contains(&text.join(" "))
 }

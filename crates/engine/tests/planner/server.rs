@@ -48,6 +48,7 @@ impl World {
                     None => Answer::Conflict,
                 }
             }
+            Effect::KeepTemplate { .. } if self.refuses_copies => Answer::Refused,
             Effect::KeepTemplate {
                 name,
                 candidate,

@@ -161,7 +161,7 @@ fn workload(dep: &Dep) -> Workload {
         status_replicas: dep.status_replicas,
         status_updated: 0,
         available: true,
-        claimed_by: None,
+        claimed_by: dep.claimed_by.clone(),
         others_managed_fields: dep.in_managed_fields.then(|| json!([])),
         bypass: dep.bypass.clone(),
         bypass_template: dep.bypass_template.clone(),
@@ -232,6 +232,6 @@ fn service(known: &Svc, web: &str, remembered: &str) -> Service {
         publish_not_ready: known.publish_not_ready,
         local_policy: known.local_policy,
         headless: known.headless,
-        flips_by_both: known.local_policy || known.headless,
+        flips_by_both: known.local_policy || known.headless || known.balanced,
     }
 }

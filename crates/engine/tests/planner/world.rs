@@ -37,8 +37,12 @@ pub struct World {
     /// Watches of pods lag: those of the candidate are seen by who reads the server only.
     pub pods_unseen: bool,
     pub quota: Option<usize>,
+    /// Pods there is room for on the nodes; the rest are pending.
+    pub room: Option<usize>,
     /// No ReplicaSet can be created: a policy, a quota of objects.
     pub refuses_sets: bool,
+    /// No ControllerRevision can be created.
+    pub refuses_copies: bool,
     /// The Deployment controller is away.
     pub deployments_rest: bool,
     /// No Service can be written.
@@ -134,7 +138,9 @@ impl World {
             fence: None,
             pods_unseen: false,
             quota: None,
+            room: None,
             refuses_sets: false,
+            refuses_copies: false,
             deployments_rest: false,
             refuses_services: false,
             metrics: true,
@@ -178,6 +184,7 @@ impl World {
             in_managed_fields: false,
             rolling_update: true,
             paused_by_manifest: None,
+            claimed_by: None,
             surge: 1,
             unavailable: 1,
             revision: 0,
@@ -254,6 +261,7 @@ impl World {
             publish_not_ready: false,
             local_policy: false,
             headless: false,
+            balanced: false,
             preview: false,
             created: self.now,
         });
