@@ -117,6 +117,7 @@ scenarios! {
     abort_behind_fence
     abort_first_step
     abort_handing_over
+    abort_in_first_scaling
     abort_preparing
     abort_scaling
     abort_second_step
@@ -201,11 +202,13 @@ scenarios! {
     preparing_refused
     preview_rewritten_in_rollback
     promote
+    promote_full_in_first_scaling
     promote_full_in_preparing
     promote_full_without_data
     promote_step
     promote_with_history
     push_after_bypass_in_step
+    push_new_in_first_scaling
     push_new_in_handingover
     push_new_in_preparing
     push_new_in_rolledback
@@ -213,6 +216,7 @@ scenarios! {
     push_new_in_step
     push_new_in_warm
     push_new_pods_unseen
+    push_stable_in_first_scaling
     push_stable_in_handingover
     push_stable_in_preparing
     push_stable_in_rolledback
@@ -242,6 +246,7 @@ scenarios! {
     retry_older_rejected
     rollback_behind_a_local_policy
     scale_in_steps
+    scale_outside_steps
     scale_to_zero
     scale_to_zero_handover
     scale_to_zero_warm
@@ -275,6 +280,7 @@ scenarios! {
     undo_gated
     undo_handing_over
     undo_idle
+    undo_in_first_scaling
     undo_nothing
     undo_preparing
     undo_rolled_back
