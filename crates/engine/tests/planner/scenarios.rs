@@ -147,7 +147,8 @@ scenarios! {
     blue_green_promote_before_flip
     blue_green_push_new
     blue_green_short_then_reset
-    both_sides_short
+    both_sides_short_in_step
+    both_sides_short_in_warm
     bypass_followed_unseen
     bypass_in_handingover
     bypass_in_step
@@ -227,8 +228,10 @@ scenarios! {
     quota
     raw_template
     readiness_flaps
+    readiness_flaps_short
     recreate_in_step
     recreated
+    recreated_memory_lost_in_between
     recreated_without_memory
     refused_foreign_service
     refused_held_by_another
@@ -241,6 +244,7 @@ scenarios! {
     refused_then_reverted
     refused_two_active
     rejected_is_held
+    rejected_pushed_again_from_rest
     rejected_then_promoted
     retry
     retry_older_rejected
@@ -267,6 +271,7 @@ scenarios! {
     short_three_times
     shrink_in_handover
     side_gives_way_is_no_reset
+    sides_short_in_turn
     stable_gone_for_good
     stable_gone_rolled_back
     stable_gone_step
