@@ -178,6 +178,7 @@ scenarios! {
     late_candidate
     local_policy_steps
     memory_lost_after_transfer
+    memory_lost_before_parking
     memory_lost_before_transfer
     memory_lost_before_unpause
     memory_lost_between_two_writes
@@ -195,9 +196,13 @@ scenarios! {
     nothing_to_compare_with
     old_pod_evicted
     opted_out_while_gated
+    parallel_collected_before_the_park
+    parallel_deleted_before_the_transfer
     parallel_deleted_by_somebody
     parallel_deleted_forever
     parallel_deleted_now_and_then
+    parked_deleted_when_empty
+    parked_history_deleted
     pause_resume
     pause_while_scaling
     preparing_refused
