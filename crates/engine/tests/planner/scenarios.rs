@@ -159,6 +159,7 @@ scenarios! {
     candidate_deleted_in_warm
     candidate_deleted_then_abort
     candidate_lost_before_the_park
+    claimed_by_another
     crash_loop
     crash_while_serving
     deleted
