@@ -138,7 +138,10 @@ scenarios! {
     blue_green_gives_way
     blue_green_headless
     blue_green_headless_aborted
+    blue_green_ingress_appears
     blue_green_late_service
+    blue_green_load_balancer
+    blue_green_load_balancer_aborted
     blue_green_local_policy
     blue_green_local_policy_aborted
     blue_green_memory_lost
@@ -194,6 +197,7 @@ scenarios! {
     no_service
     no_service_abort
     node_drained_in_step
+    not_ready_published
     nothing_to_compare_with
     old_pod_evicted
     opted_out_while_gated
@@ -207,6 +211,7 @@ scenarios! {
     pause_resume
     pause_while_scaling
     preparing_refused
+    preview_deleted
     preview_rewritten_in_rollback
     promote
     promote_full_in_first_scaling
