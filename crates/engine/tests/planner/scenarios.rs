@@ -165,6 +165,7 @@ scenarios! {
     claimed_by_another
     crash_loop
     crash_while_serving
+    deadline_despite_flaps
     deleted
     deleted_in_handover
     fence_before_flip
@@ -172,6 +173,7 @@ scenarios! {
     git_revert_to_history
     git_revert_to_history_by_steps
     git_revert_to_unserved
+    gives_way_pending
     gives_way_quota
     grow_in_handover
     grow_then_lose_pods
@@ -190,6 +192,7 @@ scenarios! {
     memory_lost_while_parking
     memory_lost_with_stable_remade
     memory_lost_with_stable_remade_rolled_back
+    min_replicas
     never_in_force
     no_data_rollback
     no_data_stay
@@ -197,9 +200,11 @@ scenarios! {
     no_service
     no_service_abort
     node_drained_in_step
+    none_unavailable
     not_ready_published
     nothing_to_compare_with
     old_pod_evicted
+    one_at_a_time
     opted_out_while_gated
     parallel_collected_before_the_park
     parallel_deleted_before_the_transfer
@@ -210,6 +215,7 @@ scenarios! {
     parked_history_deleted
     pause_resume
     pause_while_scaling
+    pending_for_a_while
     preparing_refused
     preview_deleted
     preview_rewritten_in_rollback
