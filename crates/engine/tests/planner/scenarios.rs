@@ -154,6 +154,7 @@ scenarios! {
     both_sides_short_in_warm
     bypass_followed_unseen
     bypass_in_handingover
+    bypass_in_rollingback
     bypass_in_step
     bypass_in_warm
     bypass_when_rolled_back
@@ -181,6 +182,7 @@ scenarios! {
     headless_steps
     invalid_at_rest
     kept_template_deleted
+    label_changed
     late_candidate
     local_policy_steps
     memory_lost_after_transfer
@@ -205,6 +207,7 @@ scenarios! {
     nothing_to_compare_with
     old_pod_evicted
     one_at_a_time
+    opted_out_at_rest
     opted_out_while_gated
     parallel_collected_before_the_park
     parallel_deleted_before_the_transfer
@@ -213,6 +216,7 @@ scenarios! {
     parallel_deleted_now_and_then
     parked_deleted_when_empty
     parked_history_deleted
+    pasted_hash_label
     pause_resume
     pause_while_scaling
     pending_for_a_while
@@ -266,6 +270,7 @@ scenarios! {
     retry
     retry_older_rejected
     rollback_behind_a_local_policy
+    same_template_at_rest
     scale_in_steps
     scale_outside_steps
     scale_to_zero
