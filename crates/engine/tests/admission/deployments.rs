@@ -1,8 +1,7 @@
 //! The gate and the backstop behind it: template changes, unpausing, opting out, native passage.
 
 use crossfade_api::Phase;
-use crossfade_engine::admit::{Hook, Live, needs_live};
-use crossfade_engine::identity::fingerprint;
+use crossfade_engine::admit::{Hook, needs_live};
 use serde_json::{Value, json};
 
 use super::*;
@@ -267,92 +266,6 @@ fn opting_out_does_not_let_a_gated_template_go() {
 }
 
 #[test]
-fn nothing_to_judge_against_passes_natively() {
-    let scaled = |image| with(web(image), "/spec/replicas", json!(0));
-    let native = |old: &Value, new: &Value, live: &Live| {
-        let answer = ask(Hook::Gate, ANN, old, new, live);
-        let (stored, warnings) = applied(answer, new);
-        assert_eq!(&stored, new);
-        assert!(warnings.contains("passes natively"), "{warnings}");
-        assert!(allowed(&ask(Hook::Backstop, ANN, old, new, live)));
-    };
-    native(
-        &scaled("app:1"),
-        &scaled("app:2"),
-        &live(Some(Phase::Idle), &[]),
-    );
-    // Never available, or not for a minute.
-    let down = with(web("app:1"), "/status", json!({"replicas": 4}));
-    native(&down, &web("app:2"), &idle());
-    let since = |time: &str| json!({"replicas": 4, "conditions": [{"type": "Available", "status": "False", "lastTransitionTime": time}]});
-    let old = with(web("app:1"), "/status", since("2026-01-01T11:58:59Z"));
-    native(&old, &web("app:2"), &idle());
-    let fresh = with(web("app:1"), "/status", since("2026-01-01T11:59:30Z"));
-    let (stored, _) = applied(
-        ask(Hook::Gate, ANN, &fresh, &web("app:2"), &idle()),
-        &web("app:2"),
-    );
-    assert_eq!(
-        stored["spec"]["paused"],
-        json!(true),
-        "half a minute is no outage yet"
-    );
-    // Not in a release, and not for a rejected template.
-    for phase in UNDER_WAY.into_iter().chain([Phase::RolledBack]) {
-        let live = live(Some(phase), &[]);
-        let (stored, _) = applied(
-            ask(Hook::Gate, ANN, &down, &web("app:2"), &live),
-            &web("app:2"),
-        );
-        assert_eq!(stored["spec"]["paused"], json!(true), "{phase:?}");
-    }
-    // A template that waits gated stays gated.
-    let gated = paused(down);
-    let (stored, _) = applied(
-        ask(Hook::Gate, ANN, &gated, &web("app:2"), &idle()),
-        &web("app:2"),
-    );
-    assert_eq!(stored["spec"]["paused"], json!(true));
-}
-
-#[test]
-fn a_native_rollout_that_moves_is_waited_for_and_a_stuck_one_replaced() {
-    let live = live(Some(Phase::Idle), &[set("app:1", 4), set("app:2", 1)]);
-    let moved = |time: &str| json!({"availableReplicas": 4, "conditions": [{"type": "Progressing", "status": "True", "lastUpdateTime": time}]});
-    let moving = with(web("app:2"), "/status", moved("2026-01-01T11:59:30Z"));
-    for hook in [Hook::Gate, Hook::Backstop] {
-        let message = refused(ask(hook, ANN, &moving, &web("app:3"), &live));
-        assert!(message.contains("try again"), "{message}");
-    }
-    let stuck = with(web("app:2"), "/status", moved("2026-01-01T11:58:30Z"));
-    for hook in [Hook::Gate, Hook::Backstop] {
-        assert!(allowed(&ask(hook, ANN, &stuck, &web("app:3"), &live)));
-    }
-}
-
-#[test]
-fn gate_and_backstop_that_disagree_refuse() {
-    // Available pods came back between the two: the backstop decides again on what is live now.
-    let old = with(web("app:1"), "/status", json!({"replicas": 4}));
-    assert!(allowed(&ask(Hook::Gate, ANN, &old, &web("app:2"), &idle())));
-    refused(ask(
-        Hook::Backstop,
-        ANN,
-        &web("app:1"),
-        &web("app:2"),
-        &idle(),
-    ));
-    // A release began between the two.
-    refused(ask(
-        Hook::Backstop,
-        ANN,
-        &old,
-        &web("app:2"),
-        &live(Some(Phase::Preparing), &[]),
-    ));
-}
-
-#[test]
 fn a_bypass_counts_in_the_write_that_brings_it() {
     let bypass = |image, why: &str| {
         with(
@@ -397,42 +310,6 @@ fn a_bypass_counts_in_the_write_that_brings_it() {
         let (stored, _) = applied(ask(Hook::Gate, ANN, &old, &new, &live), &new);
         assert_eq!(stored["spec"]["paused"], json!(true), "{phase:?}");
     }
-}
-
-/// The answer of the gate, which the backstop must share, as what is stored.
-fn stored(old: &Value, new: &Value, live: &Live) -> (bool, String) {
-    let (stored, warnings) = applied(ask(Hook::Gate, ANN, old, new, live), new);
-    assert!(allowed(&ask(Hook::Backstop, ANN, old, &stored, live)));
-    (stored["spec"]["paused"] == json!(true), warnings)
-}
-
-#[test]
-fn where_all_pods_may_be_unavailable_the_condition_says_nothing() {
-    // maxUnavailable is N: Available is True with no pod, and its time is of long ago.
-    let status = json!({"replicas": 1, "conditions": [{"type": "Available", "status": "True", "lastTransitionTime": "2026-01-01T09:00:00Z"}]});
-    let flaps = with(web("app:1"), "/status", status);
-    let (gated, _) = stored(&flaps, &web("app:2"), &idle());
-    assert!(gated, "a readiness that flaps is no outage");
-}
-
-#[test]
-fn a_rejected_template_never_passes_natively() {
-    let down = with(web("app:1"), "/status", json!({"replicas": 4}));
-    let rejected = Live {
-        rejected: vec![fingerprint(&template("app:2"))],
-        ..idle()
-    };
-    assert!(stored(&down, &web("app:2"), &rejected).0);
-    assert!(
-        !stored(&down, &web("app:3"), &rejected).0,
-        "another one does"
-    );
-    let past = with(
-        web("app:2"),
-        "/metadata/annotations/crossfade.dev~1bypass",
-        json!("INC-1: known"),
-    );
-    assert!(!stored(&down, &past, &rejected).0, "a bypass is a word");
 }
 
 #[test]

@@ -8,6 +8,7 @@
 )]
 
 mod deployments;
+mod passage;
 mod services;
 
 use crossfade_api::Phase;
@@ -138,3 +139,10 @@ pub(crate) const UNDER_WAY: [Phase; 5] = [
     Phase::HandingOver,
     Phase::RollingBack,
 ];
+
+/// The answer of the gate, which the backstop must share, as what is stored.
+pub(crate) fn stored(old: &Value, new: &Value, live: &Live) -> (bool, String) {
+    let (stored, warnings) = applied(ask(Hook::Gate, ANN, old, new, live), new);
+    assert!(allowed(&ask(Hook::Backstop, ANN, old, &stored, live)));
+    (stored["spec"]["paused"] == json!(true), warnings)
+}
