@@ -231,7 +231,15 @@ impl Pass<'_> {
         let adopts = (self.seen.parallels.iter()).any(|parallel| !parallel.deleting);
         for set in self.seen.parked_replica_sets() {
             let target = target(&set.name, &set.uid, &set.resource_version);
-            if set.replicas > 0 && takes_over {
+            if set.uid == stable.uid {
+                // A park of the hand-over that landed after it had turned back: it serves, and is no stand-in.
+                if !adopts {
+                    self.emit(Effect::Return {
+                        target,
+                        owner_index: set.owner_index.unwrap_or(0),
+                    });
+                }
+            } else if set.replicas > 0 && takes_over {
                 self.emit(Effect::ScaleReplicaSet {
                     target,
                     from: set.replicas,

@@ -184,6 +184,7 @@ scenarios! {
     kept_template_deleted
     label_changed
     late_candidate
+    late_park_after_the_candidate_is_collected
     local_policy_steps
     memory_lost_after_transfer
     memory_lost_before_parking
