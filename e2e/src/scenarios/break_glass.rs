@@ -4,9 +4,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use crate::fixture::plan::weight;
 use crate::fixture::serving::{pods_of, until_answers, until_no_pods_of};
-use crate::fixture::{Crossfade, Plan, WEB, WHOLE};
+use crate::fixture::{Crossfade, Plan, SOON, WEB, WHOLE};
 use crate::harness::api::text;
 use crate::harness::app::App;
 use crate::harness::context::Context;
@@ -14,6 +16,8 @@ use crate::harness::runner::Scenario;
 use crate::load::Options;
 
 const REPLICAS: u32 = 3;
+/// Between two tries of a command that is still refused.
+const AGAIN: Duration = Duration::from_millis(200);
 
 pub(crate) const SCENARIO: Scenario = Scenario {
     name: "break-glass",
@@ -75,7 +79,7 @@ async fn run(context: Arc<Context>) -> anyhow::Result<()> {
     delete("validatingadmissionpolicybinding", "deletes").await?;
     let web = context.get("deployments", WEB).await?;
     let ours = format!("crossfade.dev/workload-uid={}", text(&web, "/metadata/uid"));
-    user.must(&["delete", "deployment", "-l", &ours]).await?;
+    until_taken(&context, &["delete", "deployment", "-l", &ours]).await?;
     until_no_pods_of(&context, "v2").await?;
     // 6. Give the Services back.
     let released = r#"{"metadata":{"labels":{"crossfade.dev/held-by":null}},"spec":{"selector":{"pod-template-hash":null}}}"#;
@@ -84,11 +88,17 @@ async fn run(context: Arc<Context>) -> anyhow::Result<()> {
     delete("mutatingwebhookconfiguration", "gate").await?;
     delete("validatingwebhookconfiguration", "backstop").await?;
     // 8. Stable's template, by a push of the old manifest; 9. resume.
-    user.apply(&app.deployment())
+    let limit = Instant::now() + SOON;
+    while let Err(refused) = user
+        .apply(&app.deployment())
         .await?
-        .must("the old manifest")?;
-    user.must(&["rollout", "resume", &format!("deployment/{WEB}")])
-        .await?;
+        .must("the old manifest")
+    {
+        anyhow::ensure!(Instant::now() < limit, refused);
+        tokio::time::sleep(AGAIN).await;
+    }
+    let web = format!("deployment/{WEB}");
+    until_taken(&context, &["rollout", "resume", &web]).await?;
     context.until_available(WEB, REPLICAS).await?;
     // 10. What is left.
     user.must(&["delete", "controllerrevision", "-l", &ours])
@@ -119,5 +129,18 @@ async fn run(context: Arc<Context>) -> anyhow::Result<()> {
 
 async fn patch(context: &Context, kind: &str, manner: &str, body: &str) -> anyhow::Result<()> {
     let arguments = ["patch", kind, WEB, "--type", manner, "-p", body];
-    context.user.must(&arguments).await.map(|_| ())
+    until_taken(context, &arguments).await
+}
+
+/// The API server goes on for a moment by the webhooks and policies that have just been deleted, and tells nobody when it
+/// does no longer: as the runbook says, what is refused is tried again.
+async fn until_taken(context: &Context, arguments: &[&str]) -> anyhow::Result<()> {
+    let limit = Instant::now() + SOON;
+    loop {
+        match context.user.must(arguments).await {
+            Ok(_) => return Ok(()),
+            Err(refused) => anyhow::ensure!(Instant::now() < limit, refused),
+        }
+        tokio::time::sleep(AGAIN).await;
+    }
 }
