@@ -15,7 +15,7 @@ use crate::memory::{Cause, KEPT_ENTRIES, Release};
 use crate::observed::{Owner, ReplicaSet, Workload};
 use crate::report::WaitingOn;
 use crate::safety::enough;
-use crate::sides::next_revision;
+use crate::sides::{count, in_service, next_revision};
 use crate::step::{Pass, after};
 use crate::traffic::{Settled, target};
 use crate::validated::PlannedStep;
@@ -331,6 +331,16 @@ impl Pass<'_> {
                     "{} pods of the old ReplicaSet {} to end",
                     set.status_replicas, set.name
                 ),
+                "it goes on",
+            );
+            return;
+        }
+        // Somebody deleted the old ReplicaSet after it was parked. Until the garbage collector ends its pods a
+        // Service that is given back would send to them, and they end without a drain.
+        let serving = count(self.stable_pods().filter(|pod| in_service(pod)));
+        if workload.paused && serving > 0 {
+            self.stage(
+                format!("{serving} pods of the old ReplicaSet, which somebody deleted, to end"),
                 "it goes on",
             );
             return;

@@ -215,6 +215,7 @@ scenarios! {
     parallel_deleted_by_somebody
     parallel_deleted_forever
     parallel_deleted_now_and_then
+    parked_deleted
     parked_deleted_when_empty
     parked_history_deleted
     pasted_hash_label
@@ -313,6 +314,7 @@ scenarios! {
     undo_preparing
     undo_rolled_back
     undo_rolling_back
+    undo_stable_deleted
     undo_step
     undo_then_pushed
     undo_to_revision
