@@ -82,6 +82,10 @@ pub async fn pass(context: Arc<Context>, key: Key) -> Option<Instant> {
                 }
             })
         }
+        Ok(Next::Held(at)) => {
+            context.metrics.passed("held", seconds);
+            Some(at.max(Instant::now() + REFUSED))
+        }
         Err(failure) => {
             let attempt = state.attempts.fetch_add(1, Ordering::Relaxed);
             context.metrics.passed(failure.class.as_str(), seconds);
@@ -101,6 +105,9 @@ pub async fn pass(context: Arc<Context>, key: Key) -> Option<Instant> {
                 tracing::warn!(workload = %key, %failure, attempt, ?wait, "a pass failed");
             }
             let now = Instant::now();
+            if matches!(failure.class, Class::Forbidden | Class::Invalid) {
+                state.hold_refused(now + wait);
+            }
             let due = lock(&state.due).take().map(|due| due.max(now + REFUSED));
             Some(due.map_or(now + wait, |due| due.min(now + wait)))
         }
@@ -126,6 +133,8 @@ enum Next {
     /// Something was done: what it led to may already be visible.
     Now,
     At(Option<Instant>),
+    /// What is to be done was refused a moment ago.
+    Held(Instant),
 }
 
 async fn attempt(
@@ -246,7 +255,7 @@ async fn carry_out(
         rollout_uid: text(rollout, "/metadata/uid").to_owned(),
         installation: context.settings.installation.clone(),
     };
-    let after = status::build(
+    let mut after = status::build(
         std::mem::take(&mut decision.report.status),
         &decision.memory,
         rollout,
@@ -254,6 +263,10 @@ async fn carry_out(
         now,
     )
     .map_err(|error| Failure::bug("write the status", error.to_string()))?;
+    // It stands there until it is tried again.
+    if let Some((_, why)) = (decision.effects.iter()).find_map(|effect| state.held_back(effect)) {
+        status::refused(&mut after, &why);
+    }
     let change = status::change(rollout.get("status").unwrap_or(&Value::Null), &after);
     let quiet_due = lock(&state.written_at).map_or_else(Instant::now, |at| at + QUIET);
     let due = match change {
@@ -309,6 +322,9 @@ async fn carry_out(
         .and_then(Value::as_str)
         .unwrap_or("Idle");
     let on_the_move = under_way(&decision.memory) || before != decision.memory.phase.as_str();
+    if let Some(until) = performed.held {
+        return Ok(Next::Held(planned.map_or(until, |at| at.min(until))));
+    }
     if performed.done > 0 || performed.stale || (change == Change::Loud && on_the_move) {
         return Ok(Next::Now);
     }

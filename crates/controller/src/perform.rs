@@ -34,6 +34,8 @@ pub struct Performed {
     pub refused: Option<Failure>,
     /// The rest was put off, for it rests on what was observed too long ago.
     pub stale: bool,
+    /// The rest waits until then, for its first was refused a moment ago.
+    pub held: Option<Instant>,
 }
 
 /// Carries effects out.
@@ -56,6 +58,11 @@ pub async fn perform(
         if observed.elapsed() > FRESH && !to_stable {
             tracing::info!(workload = %names.workload, effect = effect.name(), "not yet: what it rests on is observed again first");
             performed.stale = true;
+            break;
+        }
+        // Traffic to stable is tried as often as it is wanted.
+        if let Some((until, _)) = state.held_back(effect).filter(|_| !to_stable) {
+            performed.held = Some(until);
             break;
         }
         let mut previous: Option<Value> = None;
@@ -89,6 +96,9 @@ pub async fn perform(
             }
         }
         if let Some(failure) = refused {
+            if matches!(failure.class, Class::Forbidden | Class::Invalid) {
+                state.refused(effect, failure.to_string());
+            }
             performed.refused = Some(failure);
             return performed;
         }
@@ -284,17 +294,21 @@ mod tests {
         }
     }
 
-    /// An API that answers slowly makes all effects of a pass but the first old.
-    #[tokio::test(start_paused = true)]
-    async fn what_was_decided_long_ago_is_decided_again_but_for_traffic_to_stable() {
-        let names = Names {
+    fn names() -> Names {
+        Names {
             namespace: "shop".to_owned(),
             workload: "web".to_owned(),
             workload_uid: "w1".to_owned(),
             rollout: "web".to_owned(),
             rollout_uid: "r1".to_owned(),
             installation: "crossfade".to_owned(),
-        };
+        }
+    }
+
+    /// An API that answers slowly makes all effects of a pass but the first old.
+    #[tokio::test(start_paused = true)]
+    async fn what_was_decided_long_ago_is_decided_again_but_for_traffic_to_stable() {
+        let names = names();
         let hash = || "abc".to_owned();
         for (to, late, sent) in [
             (SplitTo::Candidate { hash: hash() }, Duration::ZERO, true),
@@ -312,6 +326,40 @@ mod tests {
                 sent,
                 "{effects:?} after {late:?}"
             );
+        }
+    }
+
+    /// Scrapes wake a release each second; a policy that says no is not asked that often.
+    #[tokio::test(start_paused = true)]
+    async fn what_was_refused_is_held_back_but_for_traffic_to_stable() {
+        let (context, asked) = testing::context(|_, _, _| testing::status(403));
+        let state = Arc::default();
+        let names = names();
+        let hash = || "abc".to_owned();
+        let to_candidate = [split(SplitTo::Candidate { hash: hash() })];
+        let to_stable = [split(SplitTo::Stable { hash: hash() })];
+        let mut newer = to_candidate.clone();
+        if let [Effect::Split { services, .. }] = &mut newer {
+            services[0].service.resource_version = "8".to_owned();
+        }
+        let wait = Duration::from_secs(30);
+        for (effects, later, sent) in [
+            (&to_candidate, Duration::ZERO, true),
+            (&to_candidate, Duration::from_secs(1), false),
+            (&to_candidate, Duration::from_secs(28), false),
+            (&to_candidate, Duration::from_secs(2), true),
+            (&newer, Duration::from_secs(1), true),
+            (&to_stable, Duration::from_secs(1), true),
+            (&to_stable, Duration::from_secs(1), true),
+        ] {
+            tokio::time::advance(later).await;
+            let before = crate::lock(&asked).len();
+            let done = perform(&context, &state, &names, effects, Instant::now()).await;
+            if done.refused.is_some() {
+                state.hold_refused(Instant::now() + wait);
+            }
+            assert_eq!(crate::lock(&asked).len() > before, sent, "{effects:?}");
+            assert_eq!(done.held.is_some(), !sent, "{effects:?}");
         }
     }
 

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use crossfade_engine::Effect;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
@@ -26,6 +27,15 @@ pub struct Fence {
     until: Option<Instant>,
     /// Writes sent and not answered yet, each with the time after which it cannot land.
     open: BTreeMap<u64, Instant>,
+}
+
+/// A write that was refused for good reasons: sent again at once it is refused again.
+#[derive(Debug)]
+struct Refusal {
+    effect: Effect,
+    why: String,
+    /// Until then it is not sent again.
+    until: Instant,
 }
 
 /// State of one key.
@@ -49,6 +59,7 @@ pub struct KeyState {
     reading: Mutex<Option<(Timestamp, Instant)>>,
     /// When the planner wanted to look again, should its effects be refused: a deadline is not put off by a back-off.
     pub due: Mutex<Option<Instant>>,
+    refusal: Mutex<Option<Refusal>>,
     /// When the status was last written.
     pub written_at: Mutex<Option<Instant>>,
 }
@@ -110,6 +121,32 @@ impl KeyState {
     #[must_use]
     pub fn fenced_until(&self, now: Timestamp) -> Option<Timestamp> {
         self.fenced_for().map(|left| now + left)
+    }
+
+    /// Takes down that `effect` was refused.
+    pub fn refused(&self, effect: &Effect, why: String) {
+        *lock(&self.refusal) = Some(Refusal {
+            effect: effect.clone(),
+            why,
+            until: Instant::now(),
+        });
+    }
+
+    /// What was refused last is not sent again before `until`, whatever else wakes the workload.
+    pub fn hold_refused(&self, until: Instant) {
+        if let Some(refusal) = lock(&self.refusal).as_mut() {
+            refusal.until = until;
+        }
+    }
+
+    /// Until when, and why, this effect is held back. One that differs in anything, be it the version of the
+    /// object it writes, is not the one that was refused.
+    #[must_use]
+    pub fn held_back(&self, effect: &Effect) -> Option<(Instant, String)> {
+        let refusal = lock(&self.refusal);
+        let refusal = refusal.as_ref()?;
+        let held = refusal.until > Instant::now() && refusal.effect == *effect;
+        held.then(|| (refusal.until, refusal.why.clone()))
     }
 
     /// Closes what a release under way keeps open.
