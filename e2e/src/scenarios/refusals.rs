@@ -17,7 +17,7 @@ use crate::harness::runner::Scenario;
 pub(crate) const SCENARIO: Scenario = Scenario {
     name: "refusals",
     control: false,
-    pods: 16,
+    pods: 18,
     group: 1,
     alone: false,
     limit: Duration::from_secs(300),
@@ -29,6 +29,8 @@ const NEIGHBOUR: &str = "neighbour";
 /// An earlier native rollout of it cannot end.
 const STUCK: &str = "stuck";
 const BYPASSED: &str = "bypassed";
+/// What Kruise Rollouts sets on a Deployment while it releases it.
+const KRUISE: &str = "rollouts.kruise.io/in-progressing";
 /// No such image can be pulled.
 const NOWHERE: &str = "nowhere";
 
@@ -84,6 +86,17 @@ fn all() -> Vec<Refused> {
                 "version=v1",
             ],
             mend: Mend::Service(json!({"spec": {"selector": {"version": null}}})),
+        },
+        Refused {
+            name: "claimed",
+            deployment: json!({"metadata": {"annotations": {KRUISE: "{\"rolloutName\":\"claimed\"}"}}}),
+            service: Value::Null,
+            pushed: Value::Null,
+            words: &[
+                "is claimed by Kruise Rollouts",
+                "let only one tool release it",
+            ],
+            mend: Mend::Deployment(json!({"metadata": {"annotations": {KRUISE: null}}})),
         },
         Refused {
             name: "paused",

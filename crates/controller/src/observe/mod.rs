@@ -1,6 +1,7 @@
 //! From raw objects to what the planner sees. Pure: values in, values out; the only meaning given
 //! here is the API's own. Templates, selectors and strategies pass through untouched.
 
+pub mod claims;
 pub mod pods;
 pub mod read;
 pub mod services;
@@ -47,11 +48,11 @@ pub fn observe(
     extras: Extras,
 ) -> Observed {
     let rollout_uid = text(rollout, "/metadata/uid");
-    let claimed_by = claimed(rollout, &extras.installation);
-    let workload = snapshot
-        .workload
-        .as_deref()
-        .map(|object| workload::workload(object, claimed_by));
+    let installation = claimed(rollout, &extras.installation);
+    let workload = snapshot.workload.as_deref().map(|object| {
+        let claimed_by = installation.or_else(|| claims::other_tool(object));
+        workload::workload(object, claimed_by)
+    });
     let workload_uid = workload
         .as_ref()
         .map_or(memory.workload_uid.as_str(), |workload| {
