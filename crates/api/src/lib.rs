@@ -8,6 +8,7 @@ pub mod analysis;
 pub mod annotations;
 pub mod conditions;
 pub mod control;
+pub mod created;
 pub mod duration;
 pub mod install;
 pub mod policy;
@@ -18,6 +19,7 @@ pub mod weight;
 
 pub use analysis::{AnalysisSource, AnalysisSpec, Inconclusive, NoData, NoDataThen, PodMetrics};
 pub use control::{Action, Author, ControlSpec};
+pub use created::CreatedMetadata;
 pub use duration::Duration;
 pub use policy::{
     ClusterRolloutPolicy, ClusterRolloutPolicySpec, PolicyTraffic, RolloutPolicy, RolloutPolicySpec,

@@ -4,7 +4,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{AnalysisSpec, Drain, Duration, RetainedRevisions, Settle, Strategy};
+use crate::{AnalysisSpec, CreatedMetadata, Drain, Duration, RetainedRevisions, Settle, Strategy};
 
 /// Waits in front of traffic, without names of objects.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -55,6 +55,9 @@ macro_rules! policy {
             /// has no steps and no approvals; `steps` has those of the plan.
             #[serde(default, skip_serializing_if = "Option::is_none")]
             pub retained_revisions: Option<RetainedRevisions>,
+            /// What the objects that a release creates carry beside Crossfade's own marks.
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            pub created_metadata: Option<CreatedMetadata>,
         }
     };
 }
@@ -77,6 +80,7 @@ impl From<ClusterRolloutPolicySpec> for RolloutPolicySpec {
             analysis,
             progress_deadline,
             retained_revisions,
+            created_metadata,
         } = spec;
         Self {
             strategy,
@@ -85,6 +89,7 @@ impl From<ClusterRolloutPolicySpec> for RolloutPolicySpec {
             analysis,
             progress_deadline,
             retained_revisions,
+            created_metadata,
         }
     }
 }

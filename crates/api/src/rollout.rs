@@ -6,7 +6,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    AnalysisSpec, ControlSpec, Drain, Duration, RetainedRevisions, RolloutStatus, Settle, Strategy,
+    AnalysisSpec, ControlSpec, CreatedMetadata, Drain, Duration, RetainedRevisions, RolloutStatus,
+    Settle, Strategy,
 };
 
 /// How one Deployment is released (spec) and what goes on and why (status).
@@ -59,6 +60,9 @@ pub struct RolloutSpec {
     /// has no steps and no approvals; `steps` has those of the plan.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retained_revisions: Option<RetainedRevisions>,
+    /// What the objects that a release creates carry beside Crossfade's own marks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub created_metadata: Option<CreatedMetadata>,
     /// The newest command.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub control: Option<ControlSpec>,

@@ -1,6 +1,8 @@
 //! From an effect to the requests that carry it out. Pure, and without a choice: each request holds
 //! the precondition that makes it harmless if the object is not as it was seen.
 
+use std::collections::BTreeMap;
+
 use crossfade_api::FIELD_MANAGER;
 use crossfade_api::annotations::{
     CANDIDATE, DESIRED_REPLICAS, INSTALLATION, MAX_REPLICAS, ORIGINALS, POD_TEMPLATE_HASH,
@@ -56,17 +58,21 @@ pub fn compile(effect: &Effect, names: &Names) -> Vec<WireRequest> {
             candidate,
             hash,
             template,
-        } => vec![create(
-            path::revisions(namespace, ""),
-            json!({
+            metadata,
+        } => {
+            let mut body = json!({
                 "apiVersion": "apps/v1",
                 "kind": "ControllerRevision",
-                "metadata": { "name": name, "namespace": namespace, "labels": labels(names, candidate), "ownerReferences": [workload_owner(names)] },
+                "metadata": { "name": name, "namespace": namespace, "labels": with(&metadata.labels, labels(names, candidate)), "ownerReferences": [workload_owner(names)] },
                 "data": { "hash": hash, "template": template },
                 "revision": 1,
-            }),
-            "keep stable's template",
-        )],
+            });
+            if !metadata.annotations.is_empty() {
+                body["metadata"]["annotations"] = json!(metadata.annotations);
+            }
+            let path = path::revisions(namespace, "");
+            vec![create(path, body, "keep stable's template")]
+        }
         Effect::DropKeptTemplate { target } => vec![delete(
             path::revisions(namespace, &target.name),
             target,
@@ -365,12 +371,23 @@ fn parallel(new: &NewParallel, names: &Names) -> Value {
         "metadata": {
             "name": new.name,
             "namespace": names.namespace,
-            "labels": labels,
-            "annotations": { ORIGINALS: new.originals.to_string() },
+            "labels": with(&new.metadata.labels, labels),
+            "annotations": with(&new.metadata.annotations, json!({ ORIGINALS: new.originals.to_string() })),
             "ownerReferences": [workload_owner(names)],
         },
         "spec": spec,
     })
+}
+
+/// What users want an object to carry, and ours, which win.
+fn with(wanted: &BTreeMap<String, String>, ours: Value) -> Value {
+    let mut all: Map<String, Value> = (wanted.iter())
+        .map(|(key, value)| (key.clone(), json!(value)))
+        .collect();
+    if let Value::Object(ours) = ours {
+        all.extend(ours);
+    }
+    Value::Object(all)
 }
 
 /// Only ours: copied labels would let GitOps tools and selectors of others see a second `web`.

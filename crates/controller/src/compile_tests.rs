@@ -1,5 +1,7 @@
 //! Golden requests, one per effect.
 
+use crossfade_api::CreatedMetadata;
+
 use super::*;
 
 fn names() -> Names {
@@ -146,7 +148,8 @@ fn what_is_given_back_for_nobody_loses_its_mark_last() {
 }
 
 #[test]
-fn a_parallel_deployment_carries_the_template_byte_true_and_only_our_labels() {
+fn a_parallel_deployment_carries_the_template_byte_true_and_no_labels_but_ours_and_those_asked_for()
+{
     let effect = Effect::CreateParallel(Box::new(NewParallel {
         name: "web-c1".to_owned(),
         candidate: "c1".to_owned(),
@@ -157,6 +160,14 @@ fn a_parallel_deployment_carries_the_template_byte_true_and_only_our_labels() {
         strategy: json!({ "type": "RollingUpdate" }),
         template: template(),
         originals: json!({ "plan": 1 }),
+        metadata: CreatedMetadata {
+            labels: [
+                ("team".to_owned(), "payments".to_owned()),
+                ("crossfade.dev/candidate".to_owned(), "another".to_owned()),
+            ]
+            .into(),
+            annotations: [("note".to_owned(), "by hand".to_owned())].into(),
+        },
     }));
     let (method, path, _, body) = only(&effect);
     assert_eq!(
@@ -174,8 +185,8 @@ fn a_parallel_deployment_carries_the_template_byte_true_and_only_our_labels() {
             "metadata": {
                 "name": "web-c1",
                 "namespace": "shop",
-                "labels": { "crossfade.dev/workload-uid": "w1", "crossfade.dev/rollout-uid": "r1", "crossfade.dev/candidate": "c1", "crossfade.dev/installation": "green" },
-                "annotations": { "crossfade.dev/originals": "{\"plan\":1}" },
+                "labels": { "crossfade.dev/workload-uid": "w1", "crossfade.dev/rollout-uid": "r1", "crossfade.dev/candidate": "c1", "crossfade.dev/installation": "green", "team": "payments" },
+                "annotations": { "note": "by hand", "crossfade.dev/originals": "{\"plan\":1}" },
                 "ownerReferences": [{ "apiVersion": "apps/v1", "kind": "Deployment", "name": "web", "uid": "w1", "controller": true, "blockOwnerDeletion": true }],
             },
             "spec": {
@@ -197,6 +208,10 @@ fn a_kept_template_is_owned_by_the_workload() {
         candidate: "c1".to_owned(),
         hash: "abc".to_owned(),
         template: template(),
+        metadata: CreatedMetadata {
+            labels: [("team".to_owned(), "payments".to_owned())].into(),
+            annotations: [("note".to_owned(), "by hand".to_owned())].into(),
+        },
     });
     assert_eq!(
         (method.as_str(), path.as_str()),
@@ -211,6 +226,8 @@ fn a_kept_template_is_owned_by_the_workload() {
     );
     assert_eq!(body["metadata"]["ownerReferences"][0]["uid"], "w1");
     assert_eq!(body["metadata"]["labels"]["crossfade.dev/candidate"], "c1");
+    assert_eq!(body["metadata"]["labels"]["team"], "payments");
+    assert_eq!(body["metadata"]["annotations"]["note"], "by hand");
 }
 
 #[test]

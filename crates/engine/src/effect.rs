@@ -1,6 +1,7 @@
 //! What the planner asks for: each idempotent, each with the precondition that makes a stale sight
 //! harmless. How it becomes a request is the controller's `compile`; nothing is left to choose.
 
+use crossfade_api::CreatedMetadata;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -38,6 +39,8 @@ pub enum Effect {
         candidate: String,
         hash: String,
         template: Value,
+        /// What users want it to carry.
+        metadata: CreatedMetadata,
     },
     /// Drop a kept copy.
     DropKeptTemplate { target: Target },
@@ -127,6 +130,8 @@ pub struct NewParallel {
     pub template: Value,
     /// Plan and originals, for a lost memory.
     pub originals: Value,
+    /// What users want it to carry.
+    pub metadata: CreatedMetadata,
 }
 
 /// A ReplicaSet to be created under the workload.

@@ -8,6 +8,7 @@ pub mod admit;
 mod analysis;
 mod annotated;
 mod command;
+mod created;
 pub mod effect;
 pub mod identity;
 pub mod memory;

@@ -2,7 +2,8 @@
 //! from what users wrote is in `validated`.
 
 use crossfade_api::{
-    ApprovalThen, Duration, Inconclusive, NoDataThen, PodMetrics, RetainedRevisions, Weight,
+    ApprovalThen, CreatedMetadata, Duration, Inconclusive, NoDataThen, PodMetrics,
+    RetainedRevisions, Weight,
 };
 use serde::{Deserialize, Serialize};
 
@@ -25,6 +26,9 @@ pub struct Plan {
     pub analysis: Analysis,
     /// Whether a retained revision goes without steps.
     pub retained: RetainedRevisions,
+    /// What created objects carry.
+    #[serde(skip_serializing_if = "CreatedMetadata::is_empty")]
+    pub created: CreatedMetadata,
 }
 
 /// One step, resolved.

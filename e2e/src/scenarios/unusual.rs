@@ -1,6 +1,7 @@
 //! Deployments and Services out of the ordinary, released side by side: each goes all the way and no pod of it is replaced, or is taken
 //! back with the reason. What happens to requests belongs to the other scenarios.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -137,10 +138,14 @@ async fn ready_pods(context: &Context, app: &str, tag: &str) -> anyhow::Result<u
 
 async fn run(context: Arc<Context>) -> anyhow::Result<()> {
     let crossfade = Crossfade::install(&context).await?;
-    let deadline = json!({"progressDeadline": "40s"});
+    let more = json!({
+        "progressDeadline": "40s",
+        "createdMetadata": {"labels": {"team": "payments"}, "annotations": {"example.com/asked-by": "a policy"}},
+    });
     crossfade
-        .plan(&Plan::default().without_metrics().more(&deadline))
+        .plan(&Plan::default().without_metrics().more(&more))
         .await?;
+    let deployments = context.watch("deployments").await?;
     let all = all();
     for one in &all {
         let app = App::new(one.name, one.replicas).canary();
@@ -191,5 +196,21 @@ async fn run(context: Arc<Context>) -> anyhow::Result<()> {
             format!("{outcome}: {reason}; {serving} pods are ready"),
         );
     }
+    let seen = deployments.history();
+    let created: Vec<&Value> = (seen.iter().map(|seen| &seen.object))
+        .filter(|object| !text(object, "/metadata/labels/crossfade.dev~1candidate").is_empty())
+        .collect();
+    let bare = created.iter().find(|object| {
+        text(object, "/metadata/labels/team") != "payments"
+            || text(object, "/metadata/annotations/example.com~1asked-by") != "a policy"
+    });
+    let names: BTreeSet<&str> = (created.iter())
+        .map(|object| text(object, "/metadata/name"))
+        .collect();
+    context.check(
+        "every parallel Deployment carried what createdMetadata asks for",
+        bare.is_none() && names.len() >= all.len(),
+        format!("{} parallel Deployments; without: {bare:?}", names.len()),
+    );
     crossfade.check_laws().await
 }

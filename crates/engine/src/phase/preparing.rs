@@ -36,6 +36,7 @@ impl Pass<'_> {
             candidate: release.candidate.clone(),
             hash: stable.hash.clone(),
             template: stable.template.clone(),
+            metadata: release.plan.created.clone(),
         });
     }
 
@@ -156,6 +157,7 @@ impl Pass<'_> {
                 selector: workload.selector.clone(),
                 strategy: workload.strategy.clone(),
                 template: workload.template.clone(),
+                metadata: release.plan.created.clone(),
                 originals: serde_json::json!({ "release": kept, "originals": self.memory.originals }),
             })));
             self.wait(

@@ -164,6 +164,7 @@ scenarios! {
     candidate_deleted_then_abort
     candidate_lost_before_the_park
     claimed_by_another
+    created_metadata_refused
     crash_loop
     crash_while_serving
     deadline_despite_flaps

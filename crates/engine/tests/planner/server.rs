@@ -54,6 +54,7 @@ impl World {
                 candidate,
                 hash,
                 template,
+                ..
             } => {
                 if self.kept.iter().any(|kept| kept.name == *name) {
                     return Answer::Done;

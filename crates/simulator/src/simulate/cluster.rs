@@ -408,6 +408,7 @@ impl Cluster {
                 candidate,
                 hash,
                 template,
+                ..
             } => self.kept.push(KeptTemplate {
                 name: name.clone(),
                 uid: format!("kept-{version}"),
