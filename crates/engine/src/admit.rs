@@ -6,7 +6,7 @@ use crossfade_api::{Phase, annotations};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::identity::fingerprint;
+use crate::identity::{fingerprint, same_template};
 use crate::passage::{Passage, counting_bypass, passage, refuse_unpause, used_bypass};
 
 /// Which configuration called.
@@ -157,6 +157,9 @@ fn gate(request: &Request<'_>) -> Answer {
             put_annotations_back(request, &mut operations);
             warnings.push("crossfade: this write changes the template and drops the opt-in at once (kubectl rollout undo does); the annotations were put back and the template is gated; opt out in a write of its own".to_owned());
         }
+        for (key, now, before) in brought_back(request) {
+            warnings.push(format!("crossfade: with its template the revision brings back {key}: \"{now}\" (kubectl rollout undo does); it was \"{before}\": write that again if it shall hold"));
+        }
         if !paused(request.object) {
             operations.push(json!({ "op": "add", "path": "/spec/paused", "value": true }));
         }
@@ -247,6 +250,35 @@ fn refuse_opt_out(request: &Request<'_>) -> Option<String> {
             phase.as_str()
         )),
     }
+}
+
+/// Annotations of ours that this write changes to what a ReplicaSet of the same template carries, with what they are
+/// and were. The Deployment controller copies them there, and `kubectl rollout undo` takes them from there; a
+/// revert in Git looks the same, so they are left as they are.
+fn brought_back<'a>(request: &Request<'a>) -> Vec<(&'a str, &'a str, &'a str)> {
+    let template = request.object.pointer("/spec/template");
+    let template = template.unwrap_or(&Value::Null);
+    let of_template = |set: &&Value| {
+        let its = set.pointer("/spec/template");
+        same_template(its.unwrap_or(&Value::Null), template)
+    };
+    let sets: Vec<&Value> = (request.live.replica_sets.iter())
+        .filter(of_template)
+        .collect();
+    let object: &'a Value = request.object;
+    let written = object.pointer("/metadata/annotations");
+    (written.and_then(Value::as_object).into_iter().flatten())
+        .filter(|(key, _)| {
+            key.starts_with("crossfade.dev/")
+                && *key != annotations::BYPASS
+                && *key != annotations::BYPASS_TEMPLATE
+        })
+        .filter_map(|(key, value)| {
+            let (now, before) = (value.as_str()?, annotation(request.old_object, key)?);
+            let back = now != before && sets.iter().any(|set| annotation(set, key) == Some(now));
+            back.then_some((key.as_str(), now, before))
+        })
+        .collect()
 }
 
 /// Annotations of ours that a write dropped together with the opt-in.

@@ -333,6 +333,29 @@ fn a_bypass_that_comes_back_from_a_replica_set_counts_no_more() {
     assert!(!stored(&web("app:1"), &past("app:2", "INC-2"), &live).0);
 }
 
+/// The Deployment controller copies annotations to ReplicaSets, and `kubectl rollout undo` takes them from there.
+#[test]
+fn annotations_that_come_back_with_a_revision_are_told() {
+    const STEPS: &str = "/metadata/annotations/crossfade.dev~1steps";
+    let mut earlier = set("app:0", 0);
+    earlier["metadata"] =
+        json!({"annotations": {"crossfade.dev/steps": "50%", "crossfade.dev/strategy": "canary"}});
+    let live = live(Some(Phase::Idle), &[set("app:1", 4), earlier]);
+    for (image, steps, told) in [
+        ("app:0", "50%", true),
+        // Somebody's own plan for it, and the plan as it was.
+        ("app:0", "10%", false),
+        ("app:0", "5%, 50%", false),
+        ("app:2", "50%", false),
+    ] {
+        let written = with(web(image), STEPS, json!(steps));
+        let (gated, warnings) = stored(&web("app:1"), &written, &live);
+        let said = "brings back crossfade.dev/steps: \"50%\"";
+        assert!(gated, "{image} {steps}");
+        assert_eq!(warnings.contains(said), told, "{image} {steps}: {warnings}");
+    }
+}
+
 #[test]
 fn a_native_rollout_that_was_paused_may_go_on() {
     let live = live(Some(Phase::Idle), &[set("app:1", 3), set("app:2", 1)]);
