@@ -104,6 +104,10 @@ pub fn remember(caller: Caller) {
 
 /// As this process was called; before its arguments are read, by its plain name.
 pub fn ours() -> Caller {
+    #[cfg(test)]
+    if let Some(caller) = tests::elsewhere() {
+        return caller;
+    }
     OURS.get().cloned().unwrap_or_else(|| Caller {
         typed: Called::Itself.typed(),
         flags: String::new(),
@@ -130,8 +134,37 @@ fn quoted(word: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
+    use std::cell::RefCell;
+
     use super::*;
+
+    thread_local! {
+        static ELSEWHERE: RefCell<Option<Caller>> = const { RefCell::new(None) };
+    }
+
+    pub(super) fn elsewhere() -> Option<Caller> {
+        ELSEWHERE.with_borrow(Clone::clone)
+    }
+
+    /// While it lives this thread was called as kubectl's plugin with `--context east`.
+    pub struct Plugin;
+
+    pub fn as_plugin() -> Plugin {
+        let global = Global {
+            namespace: None,
+            context: Some("east".to_owned()),
+            kubeconfig: None,
+        };
+        ELSEWHERE.set(Some(Caller::new(Called::Plugin, &global)));
+        Plugin
+    }
+
+    impl Drop for Plugin {
+        fn drop(&mut self) {
+            ELSEWHERE.set(None);
+        }
+    }
 
     #[test]
     fn the_next_command_means_the_same_cluster() {

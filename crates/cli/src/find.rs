@@ -1,10 +1,12 @@
-//! From what users write to the Rollout they mean.
+//! From what users write to the Rollout they mean, and back: the commands that mean it. Not here: what is done
+//! with it.
 
 use crossfade_api::annotations::STRATEGY;
 use kube::ResourceExt;
 use kube::api::ListParams;
 use serde_json::Value;
 
+use crate::called;
 use crate::cluster::{Cluster, call};
 use crate::exit::{Exit, Failure};
 use crate::raw;
@@ -29,16 +31,16 @@ impl<'a> Named<'a> {
     }
 
     /// Which of several is meant. Two may fit a bare name: then it is the name of a Rollout, as `list` shows it.
-    pub fn pick(self, all: Vec<Rollout>) -> Option<Rollout> {
-        let is_named = |rollout: &Rollout| rollout.name_any() == self.name();
-        let is_for = |rollout: &Rollout| deployment(rollout) == self.name();
-        let position = |fits: &dyn Fn(&Rollout) -> bool| all.iter().position(fits);
-        let index = match self {
-            Self::Either(_) => position(&is_named).or_else(|| position(&is_for)),
-            Self::Deployment(_) => position(&is_for),
-            Self::Rollout(_) => position(&is_named),
-        }?;
-        all.into_iter().nth(index)
+    /// Two may be for one Deployment: then it is the one that is carried out.
+    pub fn pick(self, all: &[Rollout]) -> Option<Rollout> {
+        let named = || (all.iter()).find(|rollout| rollout.name_any() == self.name());
+        let for_it = || of_deployment(all, self.name()).into_iter().next();
+        let found = match self {
+            Self::Either(_) => named().or_else(for_it),
+            Self::Deployment(_) => for_it(),
+            Self::Rollout(_) => named(),
+        };
+        found.cloned()
     }
 }
 
@@ -77,18 +79,69 @@ pub fn deployment(rollout: &Rollout) -> String {
         .unwrap_or_else(|| rollout.name_any())
 }
 
+/// The Rollouts for a Deployment: first the one that is carried out, which is the oldest, of two as old the
+/// first by name; one that is going comes last. The others get no status and no command.
+pub fn of_deployment<'a>(all: &'a [Rollout], deployment: &str) -> Vec<&'a Rollout> {
+    let mut of_it: Vec<&Rollout> = (all.iter())
+        .filter(|rollout| self::deployment(rollout) == deployment)
+        .collect();
+    of_it.sort_by_key(|rollout| {
+        let metadata = &rollout.metadata;
+        let created = metadata.creation_timestamp.as_ref();
+        let going = metadata.deletion_timestamp.is_some();
+        (going, created.map(|time| time.0), rollout.name_any())
+    });
+    of_it
+}
+
+/// Several Rollouts for one Deployment, by name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Twins {
+    pub carried_out: String,
+    /// They do nothing.
+    pub others: Vec<String>,
+}
+
+/// Whether there are several that are there to stay.
+pub fn twins(all: &[Rollout], deployment: &str) -> Option<Twins> {
+    let mut names = (of_deployment(all, deployment).into_iter())
+        .filter(|rollout| rollout.metadata.deletion_timestamp.is_none())
+        .map(|rollout| rollout.name_any());
+    let carried_out = names.next()?;
+    let others: Vec<String> = names.collect();
+    (!others.is_empty()).then_some(Twins {
+        carried_out,
+        others,
+    })
+}
+
+/// A command of ours about a Rollout, as it can be given: `explain` is `crossfade -n shop explain web`.
+pub fn about(rollout: &Rollout, command: &str) -> String {
+    beside(rollout, &format!("{command} {}", rollout.name_any()))
+}
+
+/// One in the namespace of a Rollout that names something else, or nothing.
+pub fn beside(rollout: &Rollout, command: &str) -> String {
+    called::ours().crossfade(rollout.namespace().as_deref(), command)
+}
+
 /// The Rollout that is meant; `None`: there is none.
 pub async fn rollout_of(cluster: &Cluster, named: Named<'_>) -> Result<Option<Rollout>, Failure> {
     let found = call("read the Rollout", cluster.rollouts().get_opt(named.name())).await?;
-    let found = named.pick(found.map(Rollout::from).into_iter().collect());
-    if found.is_some() || matches!(named, Named::Rollout(_)) {
-        return Ok(found);
+    let found = named.pick(found.map(Rollout::from).as_slice());
+    match (named, found) {
+        (Named::Rollout(_), found) | (Named::Either(_), found @ Some(_)) => Ok(found),
+        // An older one of another name may be for the Deployment too. Who may not list is served all the same.
+        (Named::Deployment(_), Some(found)) => {
+            let listed = all(cluster).await;
+            Ok(listed.map_or(Some(found), |all| named.pick(&all)))
+        }
+        (_, None) => Ok(named.pick(&all(cluster).await?)),
     }
-    Ok(named.pick(all(cluster).await?))
 }
 
 /// The Rollouts of the namespace.
-async fn all(cluster: &Cluster) -> Result<Vec<Rollout>, Failure> {
+pub async fn all(cluster: &Cluster) -> Result<Vec<Rollout>, Failure> {
     let api = cluster.rollouts();
     let listed = call("list the Rollouts", api.list(&ListParams::default())).await?;
     Ok(listed.items.into_iter().map(Rollout::from).collect())
@@ -111,13 +164,18 @@ pub async fn rollout(cluster: &Cluster, workload: Option<&str>) -> Result<Rollou
     match (all.pop(), all.is_empty()) {
         (Some(only), true) => Ok(only),
         (None, _) => Err(
-            Failure::new(format!("there is no Rollout in namespace {namespace}"))
-                .next("name the namespace with -n, or look at all: crossfade list -A"),
+            Failure::new(format!("there is no Rollout in namespace {namespace}")).next(format!(
+                "name the namespace with -n, or look at all: {}",
+                everywhere()
+            )),
         ),
         (Some(_), false) => Err(Failure::new(format!(
             "there are several Rollouts in namespace {namespace}"
         ))
-        .next("name one; crossfade list shows them")
+        .next(format!(
+            "name one; {} shows them",
+            called::crossfade(namespace, "list")
+        ))
         .exit(Exit::Usage)),
     }
 }
@@ -125,31 +183,51 @@ pub async fn rollout(cluster: &Cluster, workload: Option<&str>) -> Result<Rollou
 /// Why there is none, and what helps. `deployment`: what was read of it; `None`: it could not be read.
 fn missing(namespace: &str, named: Named<'_>, deployment: Option<Option<Value>>) -> Failure {
     let name = named.name();
-    let opt_in = format!(
-        "opt the Deployment in: kubectl -n {namespace} annotate deployment/{name} {STRATEGY}=canary; \
-         or look elsewhere: crossfade list -A"
-    );
+    let opt_in = opt_in(namespace, name);
     match (named, deployment) {
         (Named::Rollout(_), _) => Failure::new(format!(
             "there is no Rollout {name} in namespace {namespace}"
         ))
-        .next("crossfade list -A shows all; write deployment/NAME for the one of a Deployment"),
+        .next(format!(
+            "{} shows all; write deployment/NAME for the one of a Deployment",
+            everywhere()
+        )),
         (_, Some(None)) => Failure::new(format!(
             "there is neither a Rollout nor a Deployment {name} in namespace {namespace}"
         ))
-        .next("name the namespace with -n, or look at all: crossfade list -A"),
+        .next(format!(
+            "name the namespace with -n, or look at all: {}",
+            everywhere()
+        )),
         (_, Some(Some(deployment))) if opted_in(&deployment) => Failure::new(format!(
             "Deployment {name} is opted in, but its Rollout is not there yet"
         ))
-        .next(
+        .next(format!(
             "the controller makes it within seconds: try again. If it stays away, see whether the controller runs \
-             and serves this namespace: kubectl get leases --all-namespaces",
-        ),
+             and serves this namespace: {}",
+            called::ours().kubectl(None, "get leases --all-namespaces")
+        )),
         _ => Failure::new(format!(
             "there is no Rollout for {name} in namespace {namespace}"
         ))
-        .next(opt_in),
+        .next(format!(
+            "opt the Deployment in: {opt_in}; or look elsewhere: {}",
+            everywhere()
+        )),
     }
+}
+
+/// The command that opts a Deployment in.
+pub fn opt_in(namespace: &str, deployment: &str) -> String {
+    called::kubectl(
+        namespace,
+        &format!("annotate deployment/{deployment} {STRATEGY}=canary"),
+    )
+}
+
+/// The command that shows what there is in any namespace.
+fn everywhere() -> String {
+    called::ours().crossfade(None, "list -A")
 }
 
 /// Whether a Deployment carries the annotation.
@@ -175,7 +253,7 @@ mod tests {
     }
 
     fn picked(text: &str) -> Option<String> {
-        let found = named(text).unwrap().pick(rollouts());
+        let found = named(text).unwrap().pick(&rollouts());
         found.map(|rollout| rollout.name_any())
     }
 
@@ -204,6 +282,47 @@ mod tests {
         assert_eq!(picked("rollout/api"), None);
         assert_eq!(picked("web").as_deref(), Some("web"));
         assert_eq!(picked("api").as_deref(), Some("web"));
+    }
+
+    #[test]
+    fn of_two_for_one_deployment_the_older_is_meant() {
+        let one = |name: &str, day: u32| {
+            Rollout::read(json!({
+                "metadata": { "name": name, "creationTimestamp": format!("2026-01-0{day}T00:00:00Z") },
+                "spec": { "deployment": "web" },
+            }))
+        };
+        // The younger is first by name, and has the Deployment's.
+        for younger in ["again", "web"] {
+            let all = [one(younger, 2), one("first", 1)];
+            let named = named("deployment/web").unwrap();
+            assert_eq!(named.pick(&all).unwrap().name_any(), "first", "{younger}");
+        }
+        let all = [one("web", 2), one("first", 1)];
+        let picked = Named::Either("web").pick(&all).unwrap();
+        assert_eq!(picked.name_any(), "web", "as `list` shows it");
+    }
+
+    #[test]
+    fn advice_is_for_the_cluster_that_was_looked_at() {
+        let _plugin = called::tests::as_plugin();
+        let elsewhere = "kubectl crossfade --context east list -A";
+        let said = |named: Named<'_>, deployment| missing("shop", named, deployment).to_string();
+        for text in [
+            said(Named::Rollout("web"), None),
+            said(Named::Either("web"), Some(None)),
+            said(Named::Either("web"), None),
+        ] {
+            assert!(text.contains(elsewhere), "{text}");
+        }
+        let text = said(Named::Either("web"), None);
+        assert!(
+            text.contains("kubectl -n shop --context east annotate deployment/web"),
+            "{text}"
+        );
+        let annotated = json!({ "metadata": { "annotations": { STRATEGY: "canary" } } });
+        let text = said(Named::Either("web"), Some(Some(annotated)));
+        assert!(text.contains("kubectl --context east get leases"), "{text}");
     }
 
     #[test]

@@ -110,6 +110,9 @@ pub async fn explain(cluster: &Cluster, arguments: &Look) -> Result<Exit, Failur
     let troubles = troubles(cluster, &rollout).await?;
     let now = clock::now();
     let ways = show::ways(&rollout, workload(cluster, &rollout).await?, now);
+    // Who may not list them is told the rest all the same.
+    let all = find::all(cluster).await.unwrap_or_default();
+    let ways = ways.beside(&rollout, &all);
     match arguments.output {
         Some(format) => {
             output::print(&show::explanation(&rollout, &troubles, &ways)?, format)?;

@@ -20,8 +20,8 @@ use serde_json::{Map, Value};
 use super::{Front, Subject, map, text};
 use crate::cluster::{Cluster, call};
 use crate::exit::Failure;
+use crate::find::{self, Twins};
 use crate::rollout::{Rollout, decode};
-use crate::{called, find};
 
 impl Subject {
     /// Reads a cluster.
@@ -60,13 +60,7 @@ impl Subject {
         if rollout.is_none() && !deployment.annotations().contains_key(annotations::STRATEGY) {
             notes.push(format!(
                 "{name} is not opted in; this is what would happen after: {}",
-                called::kubectl(
-                    namespace,
-                    &format!(
-                        "annotate deployment/{name} {}=canary",
-                        annotations::STRATEGY
-                    )
-                )
+                find::opt_in(namespace, &name)
             ));
         }
         let deployment = value(deployment)?;
@@ -141,24 +135,19 @@ fn stalled(rollout: &Rollout) -> Option<(String, String)> {
         .map(|condition| (condition.reason.clone(), condition.message.clone()))
 }
 
-/// Of several Rollouts for one Deployment the oldest is carried out, and no other gets a status.
+/// Of several Rollouts for one Deployment one is carried out, and no other gets a status.
 fn several(rollouts: &[Rollout], deployment: &str) -> Option<String> {
-    let mut of_it: Vec<&Rollout> = (rollouts.iter())
-        .filter(|rollout| find::deployment(rollout) == deployment)
-        .filter(|rollout| rollout.metadata.deletion_timestamp.is_none())
-        .collect();
-    of_it.sort_by_key(|rollout| {
-        let created = rollout.metadata.creation_timestamp.as_ref();
-        (created.map(|time| time.0), rollout.name_any())
-    });
-    let (oldest, others) = of_it.split_first()?;
-    if others.is_empty() {
-        return None;
-    }
-    let others: Vec<String> = others.iter().map(|rollout| rollout.name_any()).collect();
+    let Twins {
+        carried_out,
+        others,
+    } = find::twins(rollouts, deployment)?;
+    let nothing = match others.as_slice() {
+        [_] => "does nothing",
+        _ => "do nothing",
+    };
     Some(format!(
-        "several Rollouts are for the Deployment {deployment}: {} was there first and is carried out, {} do nothing; delete all but one",
-        oldest.name_any(),
+        "several Rollouts are for the Deployment {deployment}: {carried_out} was there first and is carried out, {} {nothing}; \
+         delete all but one",
         others.join(", ")
     ))
 }
@@ -378,7 +367,7 @@ mod tests {
         assert_eq!(several(std::slice::from_ref(&first), "web"), None);
         let said = several(&[second, first], "web").unwrap();
         assert!(
-            said.contains("web was there first") && said.contains("again do nothing"),
+            said.contains("web was there first") && said.contains("again does nothing"),
             "{said}"
         );
     }

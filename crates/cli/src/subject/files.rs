@@ -72,7 +72,7 @@ impl Subject {
         }
         let name_of = |object: &Value| text(object, "/metadata/name").to_owned();
         let wanted = wanted.map(|wanted| {
-            let found = wanted.pick(rollouts.clone());
+            let found = wanted.pick(&rollouts);
             found.map_or_else(
                 || wanted.name().to_owned(),
                 |found| find::deployment(&found),

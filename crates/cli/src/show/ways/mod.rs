@@ -3,6 +3,7 @@
 //! The kind of the wait is the planner's own word from the status, never read out of its sentences. Not
 //! here: how it is printed, and what is asked of the cluster for it.
 
+mod twins;
 mod waits;
 
 use crossfade_api::{Phase, StepState, StepStatus, conditions};
