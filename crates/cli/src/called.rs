@@ -166,6 +166,62 @@ pub mod tests {
         }
     }
 
+    /// What a source says to people: without comments and without what is for tests only.
+    fn said(source: &str) -> String {
+        let shipped = source.split("#[cfg(test)]\nmod tests").next();
+        let shipped = shipped.and_then(|text| text.split("#[cfg(test)]\npub mod tests").next());
+        let lines = shipped.unwrap_or_default().lines();
+        let lines = lines.filter(|line| !line.trim_start().starts_with("//"));
+        lines.collect::<Vec<_>>().join("\n")
+    }
+
+    fn sources(folder: &Path, found: &mut Vec<std::path::PathBuf>) {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.file_name().and_then(OsStr::to_str).unwrap_or_default();
+            if path.is_dir() {
+                sources(&path, found);
+            } else if name.ends_with(".rs") && !["tests.rs", "planned.rs"].contains(&name) {
+                found.push(path);
+            }
+        }
+    }
+
+    /// A command in a text of its own drops the namespace, the context and the plugin's name. Records of who gave
+    /// a command are no commands.
+    #[test]
+    fn no_text_writes_a_command_by_itself() {
+        use clap::CommandFactory;
+        let ours = crate::args::Arguments::command();
+        let mut commands: Vec<String> = (ours.get_subcommands())
+            .map(|command| format!("crossfade {}", command.get_name()))
+            .collect();
+        let theirs = [
+            "-n", "annotate", "delete", "describe", "edit", "get", "patch", "rollout", "scale",
+            "version",
+        ];
+        commands.extend(theirs.map(|command| format!("kubectl {command}")));
+        let mut files = Vec::new();
+        sources(
+            &Path::new(env!("CARGO_MANIFEST_DIR")).join("src"),
+            &mut files,
+        );
+        assert!(files.len() > 20, "{files:?}");
+        let mut wrong = Vec::new();
+        for file in files {
+            let source = said(&std::fs::read_to_string(&file).unwrap());
+            let lines = source
+                .lines()
+                .filter(|line| !line.contains("Some(\"crossfade "));
+            for line in lines {
+                if commands.iter().any(|command| line.contains(command)) {
+                    wrong.push(format!("{}: {}", file.display(), line.trim()));
+                }
+            }
+        }
+        assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    }
+
     #[test]
     fn the_next_command_means_the_same_cluster() {
         let mut global = Global {

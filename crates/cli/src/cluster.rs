@@ -8,6 +8,7 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client, Config, Resource};
 
 use crate::args::Global;
+use crate::called;
 use crate::exit::Failure;
 
 /// Longest wait for one call.
@@ -88,11 +89,19 @@ pub async fn call<T>(
             "cannot {what}: the API server did not answer within {} s",
             LIMIT.as_secs()
         ))
-        .next("check the connection: kubectl version")),
+        .next(connection())),
     }
 }
 
-fn explain(what: &str, error: &kube::Error) -> Failure {
+fn connection() -> String {
+    format!(
+        "check the connection: {}",
+        called::ours().kubectl(None, "version")
+    )
+}
+
+/// What the API server refused, or why it was not reached.
+pub fn explain(what: &str, error: &kube::Error) -> Failure {
     match error {
         kube::Error::Api(status) => {
             let failure = Failure::new(format!("cannot {what}: {}", status.message));
@@ -109,10 +118,10 @@ fn explain(what: &str, error: &kube::Error) -> Failure {
                     .contains("could not find the requested resource")
                     || status.message.contains("page not found") =>
                 {
-                    failure.next("Crossfade is not installed in this cluster: crossfade install")
-                }
-                422 if status.message.contains("spec.control") => {
-                    failure.next("wait until the abort is carried out (crossfade status -w); crossfade retry takes it back")
+                    failure.next(format!(
+                        "Crossfade is not installed in this cluster: {}",
+                        called::ours().crossfade(None, "install")
+                    ))
                 }
                 409 => failure.next("somebody changed it in between: try again"),
                 500 if status.message.contains("webhook") => {
@@ -131,8 +140,7 @@ fn explain(what: &str, error: &kube::Error) -> Failure {
                 }
                 source = inner.source();
             }
-            Failure::new(format!("cannot {what}: {text}"))
-                .next("check the connection: kubectl version")
+            Failure::new(format!("cannot {what}: {text}")).next(connection())
         }
     }
 }

@@ -13,6 +13,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 
+use crate::called;
 use crate::exit::Failure;
 
 /// A Rollout. Of a spec that cannot be read it has `deployment` and `control` only.
@@ -123,9 +124,11 @@ impl Rollout {
                 self.name_any()
             ))
             .next(format!(
-                "correct the field it names: kubectl -n {} edit rollout.crossfade.dev {}",
-                self.namespace().unwrap_or_default(),
-                self.name_any()
+                "correct the field it names: {}",
+                called::ours().kubectl(
+                    self.namespace().as_deref(),
+                    &format!("edit rollout.crossfade.dev {}", self.name_any())
+                )
             ))),
         }
     }

@@ -1,180 +1,23 @@
-//! `promote`, `pause`, `resume`, `abort`, `retry`, `undo`: a command is written into the Rollout, and its
-//! answer is waited for.
+//! `promote`, `pause`, `resume`, `abort`, `retry`, `undo`: a command is given, and what comes of it is waited
+//! for. Not here: how it is written and answered, which is `order`'s, and what an end is, which is `end`'s.
 
-use std::hash::{BuildHasher, Hasher};
 use std::time::Duration;
 
-use crossfade_api::{Action, ControlStatus, Phase};
+use crossfade_api::{Action, Phase};
 use crossfade_engine::identity::{fingerprint, images};
 use kube::ResourceExt;
-use kube::api::{Patch, PatchParams};
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::time::Instant;
 
 use crate::args::Control;
-use crate::cluster::{Cluster, call};
+use crate::cluster::Cluster;
 use crate::commands::end::{END, Waiting, ended, print_of};
 use crate::commands::gate::{Gate, template_of};
+use crate::commands::order::{self, ANSWER, Order, defers};
 use crate::exit::{Exit, Failure};
-use crate::follow::{self, Follow, View, phase};
+use crate::follow::{Follow, phase};
 use crate::rollout::Rollout;
 use crate::{find, output};
-
-/// Longest wait for the controller's answer.
-pub const ANSWER: Duration = Duration::from_secs(15);
-
-/// What to do.
-#[derive(Clone, Copy, Debug)]
-pub struct Order {
-    pub action: Action,
-    pub full: bool,
-    pub force: bool,
-    /// With `undo`: the revision to go back to.
-    pub revision: Option<u32>,
-}
-
-impl From<Action> for Order {
-    fn from(action: Action) -> Self {
-        Self {
-            action,
-            full: false,
-            force: false,
-            revision: None,
-        }
-    }
-}
-
-/// A name that does not repeat.
-pub fn fresh_id() -> String {
-    // The standard library keys each of these with random bytes of the operating system.
-    let number = || {
-        std::collections::hash_map::RandomState::new()
-            .build_hasher()
-            .finish()
-    };
-    format!("{:016x}", number() ^ number().rotate_left(17))
-}
-
-/// A command as it was written.
-#[derive(Debug)]
-pub struct Written {
-    id: String,
-    action: Action,
-    /// Of the Rollout, by the write.
-    generation: Option<i64>,
-}
-
-/// Writes the command.
-pub async fn write(
-    cluster: &Cluster,
-    rollout: &Rollout,
-    order: Order,
-    reason: Option<&str>,
-) -> Result<Written, Failure> {
-    let id = fresh_id();
-    let status = rollout.status.as_ref();
-    let abort = order.action == Action::Abort;
-    // Every field is named: a merge patch keeps those of the command before.
-    let control = json!({
-        "id": id,
-        "action": order.action.as_str(),
-        "candidate": status.and_then(|status| status.candidate.as_ref()).map(|candidate| &candidate.name),
-        "step": status.and_then(|status| status.step.as_ref()).map(|step| step.index).filter(|_| !abort),
-        "full": order.full.then_some(true),
-        "force": order.force.then_some(true),
-        "revision": order.revision,
-        "reason": reason,
-        "author": null,
-    });
-    let patch = json!({ "spec": { "control": control } });
-    let parameters = PatchParams {
-        field_manager: Some("crossfade-cli".to_owned()),
-        ..PatchParams::default()
-    };
-    let what = format!("write the command {}", order.action.as_str());
-    let api = cluster.rollouts();
-    let name = rollout.name_any();
-    let patched = call(&what, api.patch(&name, &parameters, &Patch::Merge(&patch))).await?;
-    Ok(Written {
-        id,
-        action: order.action,
-        generation: patched.metadata.generation,
-    })
-}
-
-/// What became of a command.
-#[derive(Debug)]
-enum Fate {
-    Handled(Box<ControlStatus>),
-    /// Another one stands in its place.
-    Replaced,
-}
-
-/// What became of it by this state; `None`: nothing yet.
-fn fate(rollout: &Rollout, written: &Written) -> Option<Fate> {
-    let handled = (rollout.status.as_ref()).and_then(|status| status.control.as_ref());
-    if let Some(handled) = handled.filter(|handled| handled.id == written.id) {
-        return Some(Fate::Handled(Box::new(handled.clone())));
-    }
-    let stands = rollout.raw().pointer("/spec/control/id");
-    // A state from before our write has another command too.
-    let since = rollout.metadata.generation > written.generation;
-    (since && stands.and_then(Value::as_str) != Some(&written.id)).then_some(Fate::Replaced)
-}
-
-/// Waits until the controller has handled the command.
-pub async fn answer(
-    cluster: &Cluster,
-    name: &str,
-    written: &Written,
-    limit: Duration,
-) -> Result<ControlStatus, Failure> {
-    let mut follow = Follow::new(cluster, name);
-    answered(&mut follow, name, written, limit).await
-}
-
-async fn answered(
-    follow: &mut Follow,
-    name: &str,
-    written: &Written,
-    limit: Duration,
-) -> Result<ControlStatus, Failure> {
-    let mut view = View::silent();
-    let fate = follow::until(follow, &mut view, Some(limit), |rollout| {
-        fate(rollout?, written)
-    });
-    match fate.await? {
-        Some(Fate::Handled(handled)) => Ok(*handled),
-        Some(Fate::Replaced) => Err(Failure::new(format!(
-            "{name}: {}: superseded by another command before it was answered",
-            written.action.as_str()
-        ))
-        .next(format!(
-            "see crossfade status {name}, and give it again if it is still meant"
-        ))
-        .exit(Exit::Aborted)),
-        None => Err(unanswered(follow.state(), written)),
-    }
-}
-
-fn unanswered(rollout: Option<&Rollout>, written: &Written) -> Failure {
-    let failure =
-        Failure::new("the command is written, but the controller has not answered it yet");
-    let failure = match rollout {
-        Some(rollout) if defers(rollout, written.action) => failure.next(
-            "the hand-over goes forward only: the undo is taken up as soon as it is through; see crossfade status -w",
-        ),
-        _ => failure.next(
-            "is the controller running? It carries the command out as soon as it does; see crossfade status -w",
-        ),
-    };
-    failure.exit(Exit::TimedOut)
-}
-
-/// The planner takes an undo up when there is something to undo.
-fn defers(rollout: &Rollout, action: Action) -> bool {
-    action == Action::Undo && phase(rollout) == Phase::HandingOver
-}
 
 /// Nothing under way: said here, so that nobody waits for an answer that cannot help.
 fn refuse_early(rollout: &Rollout, action: Action) -> Result<(), Failure> {
@@ -187,21 +30,51 @@ fn refuse_early(rollout: &Rollout, action: Action) -> Result<(), Failure> {
     match (phase, action) {
         // Which revisions there are the controller knows.
         (_, Action::Undo) => Ok(()),
+        // It may begin any moment.
+        (Phase::Idle, Action::Abort) if gated(rollout) => Ok(()),
+        (Phase::Idle, _) if gated(rollout) => wrong(
+            "a template is gated, and its release has not begun",
+            format!(
+                "{} says why; {} withdraws it",
+                find::about(rollout, "explain"),
+                find::about(rollout, "undo")
+            ),
+        ),
         (Phase::Idle, _) => wrong(
             "no release is under way",
             format!(
-                "start one: crossfade run deployment/{} --image …",
-                find::deployment(rollout)
+                "start one: {}",
+                find::beside(
+                    rollout,
+                    &format!(
+                        "run deployment/{} --image CONTAINER=IMAGE",
+                        find::deployment(rollout)
+                    )
+                )
             ),
         ),
         (Phase::RolledBack, Action::Promote | Action::Pause | Action::Resume | Action::Abort) => {
             wrong(
                 "the release was taken back already",
-                format!("crossfade retry {name}, or push another template"),
+                format!(
+                    "{}, or push another template",
+                    find::about(rollout, "retry")
+                ),
             )
         }
         _ => Ok(()),
     }
+}
+
+/// Whether a template waits for its release, as far as the controller's memory can be read.
+fn gated(rollout: &Rollout) -> bool {
+    rollout.memory().is_some_and(|memory| memory.gated)
+}
+
+/// How long the answer is waited for where no time is given. An undo in a hand-over is answered when that is
+/// through: who waits for the end waits for it too.
+const fn patience(deferred: bool, wait: bool) -> Duration {
+    if deferred && wait { END } else { ANSWER }
 }
 
 pub async fn run(cluster: &Cluster, order: Order, arguments: &Control) -> Result<Exit, Failure> {
@@ -214,19 +87,26 @@ pub async fn run(cluster: &Cluster, order: Order, arguments: &Control) -> Result
     if let Some(why) = rollout.unreadable() {
         eprintln!("{name}: {why}");
     }
-    if defers(&rollout, order.action) {
+    let deferred = defers(&rollout, order.action);
+    if deferred {
         eprintln!(
             "{name}: the hand-over goes forward only: the undo is taken up as soon as it is through"
         );
     }
-    let written = write(cluster, &rollout, order, arguments.reason.as_deref()).await?;
+    let written = order::write(cluster, &rollout, order, arguments.reason.as_deref()).await?;
     let limit = arguments
         .timeout
         .map(|limit| Duration::from_millis(limit.milliseconds()));
     let begun = Instant::now();
     let mut follow = Follow::new(cluster, &name);
-    let answer = answered(&mut follow, &name, &written, limit.unwrap_or(ANSWER));
-    let handled = answer.await?;
+    let handled = order::answered(
+        &mut follow,
+        &rollout,
+        &written,
+        limit.unwrap_or(patience(deferred, arguments.wait)),
+        Some("--timeout"),
+    )
+    .await?;
     let sentence = format!(
         "{name}: {} {}: {}",
         handled.action, handled.outcome, handled.message
@@ -239,10 +119,14 @@ pub async fn run(cluster: &Cluster, order: Order, arguments: &Control) -> Result
         "done" => eprintln!("{sentence}"),
         "superseded" => {
             return Err(Failure::new(sentence)
-                .next(format!("see crossfade status {name}"))
+                .next(format!("see {}", find::about(&rollout, "status")))
                 .exit(Exit::Aborted));
         }
-        _ => return Err(Failure::new(sentence).next(format!("see crossfade explain {name}"))),
+        _ => {
+            return Err(
+                Failure::new(sentence).next(format!("see {}", find::about(&rollout, "explain")))
+            );
+        }
     }
     if !arguments.wait {
         return Ok(Exit::Done);
@@ -265,7 +149,7 @@ pub async fn run(cluster: &Cluster, order: Order, arguments: &Control) -> Result
     }
     // Who asked for an abort and gets one has what was asked for.
     let as_asked = order.action == Action::Abort && end.exit == Exit::Aborted;
-    match end.tell(&name, arguments.output) {
+    match end.tell(&cluster.namespace, &name, arguments.output) {
         Err(failure) if as_asked && failure.exit == Exit::Aborted => Ok(Exit::Done),
         outcome => outcome,
     }
@@ -308,45 +192,58 @@ fn held(rollout: &Rollout) -> Option<(String, Vec<String>)> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use serde_json::json;
 
-    #[test]
-    fn ids_do_not_repeat() {
-        let ids: std::collections::BTreeSet<String> = (0..1000).map(|_| fresh_id()).collect();
-        assert_eq!(ids.len(), 1000);
-        assert!(ids.iter().all(|id| id.len() == 16));
-    }
+    use super::*;
+    use crate::called;
 
     fn rollout(generation: i64, control: Value, status: Value) -> Rollout {
         Rollout::read(json!({
-            "metadata": { "name": "web", "generation": generation },
+            "metadata": { "name": "web", "namespace": "shop", "generation": generation },
             "spec": { "control": control }, "status": status,
         }))
     }
 
     #[test]
-    fn a_command_is_answered_or_replaced() {
-        let written = Written {
-            id: "mine".to_owned(),
-            action: Action::Undo,
-            generation: Some(5),
+    fn what_is_advised_is_for_the_cluster_that_was_looked_at() {
+        let _plugin = called::tests::as_plugin();
+        let refused = |status: Value, action: Action| {
+            let failure = refuse_early(&rollout(1, Value::Null, status), action);
+            failure.unwrap_err().to_string()
         };
-        let id = |id: &str| json!({ "id": id, "action": "pause" });
-        let waits = json!({ "phase": "Progressing" });
-        // From before the write; written; replaced; taken out by somebody's apply.
-        assert!(fate(&rollout(4, id("older"), waits.clone()), &written).is_none());
-        assert!(fate(&rollout(5, id("mine"), waits.clone()), &written).is_none());
-        for control in [id("newer"), Value::Null] {
-            let fate = fate(&rollout(6, control, waits.clone()), &written);
-            assert!(matches!(fate, Some(Fate::Replaced)));
+        let idle = || json!({ "phase": "Idle" });
+        let gated = json!({ "phase": "Idle", "memory": { "gated": true } });
+        for (text, command) in [
+            (refused(idle(), Action::Pause), "run deployment/web --image"),
+            (
+                refused(json!({ "phase": "RolledBack" }), Action::Promote),
+                "retry web",
+            ),
+            (refused(gated.clone(), Action::Promote), "explain web"),
+            (refused(gated, Action::Promote), "undo web"),
+        ] {
+            let part = format!("kubectl crossfade -n shop --context east {command}");
+            assert!(text.contains(&part), "{part} in {text}");
         }
-        let handled = json!({ "control": { "id": "mine", "generation": 5, "action": "undo", "outcome": "done",
-            "message": "", "by": "ann" } });
-        let fate = fate(&rollout(6, id("newer"), handled), &written);
-        assert!(matches!(fate, Some(Fate::Handled(_))));
-        let handing_over = rollout(5, id("mine"), json!({ "phase": "HandingOver" }));
-        let said = unanswered(Some(&handing_over), &written).to_string();
-        assert!(said.contains("as soon as it is through"), "{said}");
+    }
+
+    #[test]
+    fn an_abort_reaches_a_release_that_is_about_to_begin() {
+        let gated = |gated: bool| {
+            let status = json!({ "phase": "Idle", "memory": { "gated": gated } });
+            rollout(1, Value::Null, status)
+        };
+        assert!(refuse_early(&gated(true), Action::Abort).is_ok());
+        assert!(refuse_early(&gated(false), Action::Abort).is_err());
+        let said = refuse_early(&gated(true), Action::Pause).unwrap_err();
+        assert!(said.to_string().contains("is gated"), "{said}");
+    }
+
+    #[test]
+    fn who_waits_for_the_end_of_an_undo_waits_for_the_hand_over_too() {
+        assert_eq!(patience(true, true), END);
+        assert_eq!(patience(true, false), ANSWER);
+        assert_eq!(patience(false, true), ANSWER);
     }
 
     #[test]

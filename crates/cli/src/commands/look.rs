@@ -16,7 +16,7 @@ use crate::exit::{Exit, Failure};
 use crate::follow::{Follow, View};
 use crate::rollout::Rollout;
 use crate::show::{self, Trouble, Workload};
-use crate::{clock, find, output};
+use crate::{called, clock, find, output};
 
 pub async fn status(cluster: &Cluster, arguments: &Status) -> Result<Exit, Failure> {
     let rollout = find::rollout(cluster, arguments.workload.as_deref()).await?;
@@ -53,7 +53,7 @@ async fn watch(cluster: &Cluster, rollout: &Rollout, arguments: &Status) -> Resu
     )
     .await?;
     // The states themselves are the data.
-    end.tell(&name, None)
+    end.tell(&cluster.namespace, &name, None)
 }
 
 pub async fn list(cluster: &Cluster, arguments: &List) -> Result<Exit, Failure> {
@@ -68,13 +68,24 @@ pub async fn list(cluster: &Cluster, arguments: &List) -> Result<Exit, Failure> 
         let items = all.iter().map(output::rollout).collect();
         output::print(&output::list(items), format)?;
     } else if all.is_empty() {
-        eprintln!(
-            "no Rollouts. Opt a Deployment in: kubectl annotate deployment/NAME crossfade.dev/strategy=canary"
-        );
+        eprintln!("{}", none(cluster, arguments.all_namespaces));
     } else {
         output::say(&show::list(&all, arguments.all_namespaces, clock::now()))?;
     }
     Ok(Exit::Done)
+}
+
+/// What there is to say where no Rollout is.
+fn none(cluster: &Cluster, everywhere: bool) -> String {
+    let (place, namespace) = match everywhere {
+        true => ("any namespace", None),
+        false => (cluster.namespace.as_str(), Some(cluster.namespace.as_str())),
+    };
+    let annotate = format!("annotate deployment/NAME {}=canary", annotations::STRATEGY);
+    format!(
+        "no Rollouts in {place}. Opt a Deployment in: {}",
+        called::ours().kubectl(namespace, &annotate)
+    )
 }
 
 pub async fn history(cluster: &Cluster, arguments: &Look) -> Result<Exit, Failure> {

@@ -9,6 +9,7 @@ mod end;
 mod gate;
 mod install;
 mod look;
+mod order;
 mod plan;
 mod run;
 #[cfg(feature = "demo")]
@@ -56,14 +57,14 @@ pub async fn run(arguments: Arguments) -> Result<Exit, Failure> {
         Command::Explain(arguments) => look::explain(&cluster, &arguments).await,
         Command::History(arguments) => look::history(&cluster, &arguments).await,
         Command::Promote(arguments) => {
-            let order = control::Order {
+            let order = order::Order {
                 full: arguments.full,
                 ..Action::Promote.into()
             };
             control::run(&cluster, order, &arguments.control).await
         }
         Command::Abort(arguments) => {
-            let order = control::Order {
+            let order = order::Order {
                 force: arguments.force,
                 ..Action::Abort.into()
             };
@@ -74,7 +75,7 @@ pub async fn run(arguments: Arguments) -> Result<Exit, Failure> {
             control::run(&cluster, Action::Resume.into(), &arguments).await
         }
         Command::Undo(arguments) => {
-            let order = control::Order {
+            let order = order::Order {
                 revision: arguments.to,
                 ..Action::Undo.into()
             };

@@ -16,7 +16,7 @@ use crate::exit::{Exit, Failure};
 use crate::find::{self, Named};
 use crate::follow::phase;
 use crate::rollout::Rollout;
-use crate::{output, raw};
+use crate::{called, output, raw};
 
 /// Longest wait until a template that was rejected before is held again, and so can be released again.
 const HELD: Duration = Duration::from_secs(60);
@@ -47,6 +47,9 @@ pub async fn run(cluster: &Cluster, release: &Release<'_>) -> Result<Exit, Failu
     refuse_early(namespace, &name, &deployment)?;
     let operations = operations(&deployment, release.images)?;
     let pushed = !operations.is_empty();
+    let limit = release
+        .timeout
+        .map(|limit| Duration::from_millis(limit.milliseconds()));
     let mut unchanged = None;
     let changed = if pushed {
         let patch = Value::Array(operations);
@@ -65,14 +68,16 @@ pub async fn run(cluster: &Cluster, release: &Release<'_>) -> Result<Exit, Failu
                 return Ok(Exit::Done);
             }
             (Unchanged::Held, Some(rollout)) => {
-                let handled = retry(cluster, rollout).await?;
+                let handled = retry(cluster, rollout, limit).await?;
                 output::done(&rollout.name_any(), &handled, format)?;
             }
             (Unchanged::UnderWay, _) => {
                 eprintln!("{name}: this template is being released already");
                 output::object(deployment.clone(), format)?;
             }
-            (state, _) if !release.wait => return Err(state.failure(&name, rollout.as_ref())),
+            (state, _) if !release.wait => {
+                return Err(state.failure(namespace, &name, rollout.as_ref()));
+            }
             (state, _) => eprintln!("{name}: unchanged; {}", state.words()),
         }
         deployment
@@ -90,27 +95,29 @@ pub async fn run(cluster: &Cluster, release: &Release<'_>) -> Result<Exit, Failu
         Some(rollout) => Waiting::for_candidate(rollout),
         None => Waiting::for_template(rollout.as_ref(), Some(template)),
     };
-    let limit = release
-        .timeout
-        .map(|limit| Duration::from_millis(limit.milliseconds()));
     if !release.wait {
         if held {
             let mut waiting = waiting.until_retried();
             let limit = limit.unwrap_or(HELD);
             let end = ended(cluster, &rollout_name, &name, &mut waiting, limit).await?;
             if end.exit == Exit::TimedOut {
-                return Err(late(&name));
+                return Err(late(namespace, &name));
             }
-            end.tell(&rollout_name, None)?;
+            end.tell(namespace, &rollout_name, None)?;
         }
-        eprintln!("follow it: crossfade status -w deployment/{name}");
+        eprintln!("follow it: {}", about(namespace, "status -w", &name));
         return Ok(Exit::Done);
     }
     let mut waiting = if held { waiting.retrying() } else { waiting };
     let limit = limit.unwrap_or(END);
     ended(cluster, &rollout_name, &name, &mut waiting, limit)
         .await?
-        .tell(&rollout_name, release.output)
+        .tell(namespace, &rollout_name, release.output)
+}
+
+/// A command of ours about the Rollout of a Deployment; there may be none yet.
+fn about(namespace: &str, command: &str, deployment: &str) -> String {
+    called::crossfade(namespace, &format!("{command} deployment/{deployment}"))
 }
 
 /// The Deployment that is meant, and the Rollout that is for it.
@@ -135,9 +142,7 @@ fn refuse_early(namespace: &str, name: &str, deployment: &Value) -> Result<(), F
     Err(Failure::new(format!(
         "Deployment {name} is not released by Crossfade: it has no annotation {annotation}"
     ))
-    .next(format!(
-        "opt it in: kubectl -n {namespace} annotate deployment/{name} {annotation}=canary"
-    )))
+    .next(format!("opt it in: {}", find::opt_in(namespace, name))))
 }
 
 /// What becomes of a template that the Deployment has already.
@@ -191,20 +196,24 @@ impl Unchanged {
     }
 
     /// Said where nobody waits to see what becomes of it.
-    fn failure(self, name: &str, rollout: Option<&Rollout>) -> Failure {
+    fn failure(self, namespace: &str, name: &str, rollout: Option<&Rollout>) -> Failure {
         let message = rollout
             .and_then(|rollout| rollout.status.as_ref()?.message.as_deref())
             .filter(|_| self == Self::Gated)
             .map_or_else(String::new, |message| format!(" ({message})"));
         let next = match self {
             Self::Paused => {
-                format!("unpause it: kubectl rollout resume deployment/{name}; no pod is replaced")
+                let resume = format!("rollout resume deployment/{name}");
+                let resume = called::kubectl(namespace, &resume);
+                format!("unpause it: {resume}; no pod is replaced")
             }
-            Self::TakenBack => {
-                format!("crossfade retry deployment/{name}, as soon as that is over")
-            }
+            Self::TakenBack => format!(
+                "{}, as soon as that is over",
+                about(namespace, "retry", name)
+            ),
             _ => format!(
-                "crossfade explain deployment/{name} says why; if it says nothing, see whether the controller runs"
+                "{} says why; if it says nothing, see whether the controller runs",
+                about(namespace, "explain", name)
             ),
         };
         Failure::new(format!("{name}: unchanged; {}{message}", self.words())).next(next)
@@ -212,12 +221,14 @@ impl Unchanged {
 }
 
 /// The template was rejected before, and what is under way takes its time to end.
-fn late(name: &str) -> Failure {
+fn late(namespace: &str, name: &str) -> Failure {
     Failure::new(format!(
         "{name}: this template was rejected before and will be held; what is under way has not ended yet"
     ))
     .next(format!(
-        "crossfade retry deployment/{name}, as soon as crossfade status shows RolledBack"
+        "{}, as soon as {} shows RolledBack",
+        about(namespace, "retry", name),
+        about(namespace, "status -w", name)
     ))
     .exit(Exit::TimedOut)
 }
@@ -256,7 +267,7 @@ fn operations(deployment: &Value, images: &[String]) -> Result<Vec<Value>, Failu
     for text in images {
         let usage = |why: String| {
             Failure::new(why)
-                .next("write --image CONTAINER=IMAGE")
+                .next("write CONTAINER=IMAGE, for example app=registry.example/app:2")
                 .exit(Exit::Usage)
         };
         // An image may hold `=` nowhere, a container's name neither.
@@ -377,6 +388,43 @@ mod tests {
     }
 
     #[test]
+    fn what_is_advised_is_for_the_cluster_that_was_looked_at() {
+        let _plugin = called::tests::as_plugin();
+        let said = |state: Unchanged| state.failure("shop", "web", None).to_string();
+        let late = late("shop", "web").to_string();
+        for (text, part) in [
+            (
+                said(Unchanged::Paused),
+                "kubectl -n shop --context east rollout resume deployment/web",
+            ),
+            (
+                said(Unchanged::TakenBack),
+                "kubectl crossfade -n shop --context east retry deployment/web",
+            ),
+            (
+                said(Unchanged::Gated),
+                "kubectl crossfade -n shop --context east explain deployment/web",
+            ),
+            (
+                late.clone(),
+                "kubectl crossfade -n shop --context east retry deployment/web",
+            ),
+            (
+                late,
+                "kubectl crossfade -n shop --context east status -w deployment/web",
+            ),
+            (
+                refuse_early("shop", "web", &deployment())
+                    .unwrap_err()
+                    .to_string(),
+                "kubectl -n shop --context east annotate deployment/web crossfade.dev/strategy=canary",
+            ),
+        ] {
+            assert!(text.contains(part), "{part} in {text}");
+        }
+    }
+
+    #[test]
     fn what_is_gated_is_not_released() {
         let idle = rollout("Idle", "app:0", &[]);
         // Pods serve app:1.
@@ -388,7 +436,7 @@ mod tests {
             assert_eq!(Unchanged::of(Some(&idle), &gate(image, paused)), state);
             assert_eq!(Unchanged::of(None, &gate(image, paused)), state);
         }
-        let failure = Unchanged::Gated.failure("web", Some(&idle));
+        let failure = Unchanged::Gated.failure("shop", "web", Some(&idle));
         assert_eq!(failure.exit, Exit::Error);
         let text = failure.to_string();
         assert!(

@@ -14,15 +14,19 @@ use serde_json::{Value, json};
 
 use crate::args::Uninstall;
 use crate::cluster::{Cluster, call};
-use crate::commands::control::{self, Order};
 use crate::commands::disown::leave_no_name;
 use crate::commands::gate::{Gate, template_of};
+use crate::commands::order::{self, Order};
 use crate::exit::{Exit, Failure};
 use crate::follow::{self, Follow, View, phase};
 use crate::rollout::Rollout;
 use crate::{called, find, raw};
 
+/// Longest wait for the controller's answer to a command; `--timeout` is for what it then does.
+const ANSWER: Duration = Duration::from_secs(30);
+
 pub async fn run(cluster: &Cluster, arguments: &Uninstall) -> Result<Exit, Failure> {
+    let again = again(&cluster.namespace, arguments);
     let held = held(cluster, arguments).await?;
     if !held.is_empty() && !arguments.revert && !arguments.release {
         let names: Vec<String> = held
@@ -39,10 +43,12 @@ pub async fn run(cluster: &Cluster, arguments: &Uninstall) -> Result<Exit, Failu
                 )
             })
             .collect();
-        return Err(Failure::new(format!("there are held candidates: {}", names.join(", "))).next(
-            "uninstall --revert takes them away and puts the old templates back; uninstall --release keeps them, unjudged. \
-             Both need the running controller",
-        ));
+        return Err(
+            Failure::new(format!("there are held candidates: {}", names.join(", "))).next(format!(
+                "{again} --revert takes them away and puts the old templates back; {again} --release keeps them, \
+                 unjudged. Both need the running controller"
+            )),
+        );
     }
     let limit = Duration::from_millis(arguments.timeout.milliseconds());
     for rollout in &held {
@@ -51,12 +57,32 @@ pub async fn run(cluster: &Cluster, arguments: &Uninstall) -> Result<Exit, Failu
             namespace: rollout.namespace().unwrap_or_default(),
         };
         if arguments.release {
-            release(&there, rollout, limit).await?;
+            release(&there, rollout, limit, &again).await?;
         } else {
-            revert(&there, rollout, limit).await?;
+            revert(&there, rollout, limit, &again).await?;
         }
     }
     remove(cluster, arguments).await
+}
+
+/// This command as it was given, without what becomes of candidates.
+fn again(namespace: &str, arguments: &Uninstall) -> String {
+    let which = &arguments.which;
+    let mut command = "uninstall".to_owned();
+    let usual = install::Installation::default();
+    if which.name != usual.name {
+        command.push_str(&format!(" --name {}", which.name));
+    }
+    if which.service_account != usual.service_account {
+        command.push_str(&format!(" --service-account {}", which.service_account));
+    }
+    if let Some(names) = &which.namespaces {
+        command.push_str(&format!(" --namespaces {}", names.join(",")));
+    }
+    if arguments.kinds {
+        command.push_str(" --kinds");
+    }
+    called::crossfade(namespace, &command)
 }
 
 /// Rollouts that hold a candidate back, and those whose Deployment waits gated for its release. What
@@ -130,15 +156,17 @@ async fn gated(cluster: &Cluster, rollout: &Rollout) -> Result<bool, Failure> {
 
 async fn order(cluster: &Cluster, rollout: &Rollout, order: Order) -> Result<(), Failure> {
     let name = rollout.name_any();
-    let written = control::write(cluster, rollout, order, Some("crossfade uninstall")).await?;
-    let handled = control::answer(cluster, &name, &written, Duration::from_secs(30)).await?;
+    let written = order::write(cluster, rollout, order, Some("crossfade uninstall")).await?;
+    let mut follow = Follow::new(cluster, &name);
+    let handled = order::answered(&mut follow, rollout, &written, ANSWER, None).await?;
     if handled.outcome == "done" {
         return Ok(());
     }
     Err(Failure::new(format!(
-        "{name}: {} {}: {}",
+        "{name}: {} {}: {}; nothing was removed",
         handled.action, handled.outcome, handled.message
-    )))
+    ))
+    .next(format!("see {}", find::about(rollout, "explain"))))
 }
 
 async fn wait_for(
@@ -169,7 +197,12 @@ async fn wait_for(
 }
 
 /// Keeps the candidate.
-async fn release(cluster: &Cluster, rollout: &Rollout, limit: Duration) -> Result<(), Failure> {
+async fn release(
+    cluster: &Cluster,
+    rollout: &Rollout,
+    limit: Duration,
+    again: &str,
+) -> Result<(), Failure> {
     let mut rollout = rollout.clone();
     match phase(&rollout) {
         Phase::HandingOver => {}
@@ -181,7 +214,7 @@ async fn release(cluster: &Cluster, rollout: &Rollout, limit: Duration) -> Resul
                 rollout.name_any()
             ))
             .next(format!(
-                "{} names the mend; or uninstall --revert puts the old template back",
+                "{} names the mend; or {again} --revert puts the old template back",
                 called::crossfade(
                     &cluster.namespace,
                     &format!("explain {}", rollout.name_any())
@@ -194,7 +227,7 @@ async fn release(cluster: &Cluster, rollout: &Rollout, limit: Duration) -> Resul
                 rollout.name_any()
             ))
             .next(format!(
-                "uninstall --revert puts the old template back; {} releases the new one again",
+                "{again} --revert puts the old template back; {} releases the new one again",
                 called::crossfade(&cluster.namespace, &format!("retry {}", rollout.name_any()))
             )));
         }
@@ -218,27 +251,37 @@ async fn release(cluster: &Cluster, rollout: &Rollout, limit: Duration) -> Resul
         "{} was rolled back instead; nothing was removed",
         rollout.name_any()
     ))
-    .next("uninstall --revert puts the old template back")
+    .next(format!("{again} --revert puts the old template back"))
     .exit(Exit::RolledBack))
 }
 
 /// Takes the candidate away and puts stable's template back; the controller then unpauses, and no
 /// pod is replaced.
-async fn revert(cluster: &Cluster, rollout: &Rollout, limit: Duration) -> Result<(), Failure> {
+async fn revert(
+    cluster: &Cluster,
+    rollout: &Rollout,
+    limit: Duration,
+    again: &str,
+) -> Result<(), Failure> {
     match phase(rollout) {
         Phase::RollingBack | Phase::RolledBack | Phase::HandingOver => {}
-        Phase::Idle => return put_back(cluster, rollout, limit).await,
+        Phase::Idle => return put_back(cluster, rollout, limit, again).await,
         _ => order(cluster, rollout, Action::Abort.into()).await?,
     }
     let rollout = wait_for(cluster, rollout, limit, &[Phase::Idle, Phase::RolledBack]).await?;
     if phase(&rollout) == Phase::Idle {
         return Ok(());
     }
-    put_back(cluster, &rollout, limit).await
+    put_back(cluster, &rollout, limit, again).await
 }
 
 /// Writes the template that serves into the Deployment and sees to it that it is unpaused.
-async fn put_back(cluster: &Cluster, rollout: &Rollout, limit: Duration) -> Result<(), Failure> {
+async fn put_back(
+    cluster: &Cluster,
+    rollout: &Rollout,
+    limit: Duration,
+    again: &str,
+) -> Result<(), Failure> {
     let name = find::deployment(rollout);
     let gone = || {
         Failure::new(format!("{name}: the old template cannot be found")).next(
@@ -280,7 +323,7 @@ async fn put_back(cluster: &Cluster, rollout: &Rollout, limit: Duration) -> Resu
         return Err(Failure::new(format!(
             "{name}: somebody wrote another template in between; nothing was removed"
         ))
-        .next("uninstall again"));
+        .next(format!("give it again: {again} --revert")));
     }
     let operations = json!([
         { "op": "test", "path": "/metadata/uid", "value": deployment["metadata"]["uid"] },
@@ -326,14 +369,39 @@ async fn remove(cluster: &Cluster, arguments: &Uninstall) -> Result<Exit, Failur
         installation.namespace
     );
     if !arguments.kinds {
-        eprintln!("The kinds and Rollouts are left too; uninstall --kinds removes them.");
+        let again = again(&cluster.namespace, arguments);
+        eprintln!("The kinds and Rollouts are left too; {again} --kinds removes them.");
     }
     Ok(Exit::Done)
 }
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser;
+
     use super::*;
+    use crate::args::{Arguments, Command};
+
+    #[test]
+    fn the_same_command_is_named_again() {
+        let _plugin = called::tests::as_plugin();
+        let given = |line: &str| {
+            let line = format!("crossfade uninstall {line}");
+            let parsed = Arguments::try_parse_from(line.split_whitespace());
+            match parsed.unwrap().command {
+                Command::Uninstall(arguments) => again("west", &arguments),
+                _ => String::new(),
+            }
+        };
+        assert_eq!(
+            given(""),
+            "kubectl crossfade -n west --context east uninstall"
+        );
+        assert!(
+            given("--kinds --name blue --service-account b --namespaces a,b --revert")
+                .ends_with(" uninstall --name blue --service-account b --namespaces a,b --kinds")
+        );
+    }
 
     #[test]
     fn what_another_installation_carries_out_is_not_in_the_way() {

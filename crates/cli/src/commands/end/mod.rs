@@ -19,13 +19,14 @@ pub use waiting::{Waiting, print_of};
 pub use watching::{Watching, rejected};
 
 use crate::args::Format;
+use crate::called;
 use crate::cluster::Cluster;
-use crate::commands::control;
 use crate::commands::gate::Gate;
+use crate::commands::order;
 use crate::exit::{Exit, Failure};
 use crate::follow::{self, Follow, View};
-use crate::output;
 use crate::rollout::Rollout;
+use crate::{find, output};
 
 /// Longest wait for the end of a release.
 pub const END: Duration = Duration::from_secs(3600);
@@ -90,12 +91,43 @@ impl Ended {
     }
 }
 
+/// What to do after it; the commands are written when it is told, for the cluster and the Rollout there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Next {
+    Explain,
+    Approve,
+    Follow,
+    Retry,
+}
+
+impl Next {
+    fn words(self, namespace: &str, rollout: &str) -> String {
+        let about = |command: &str| called::crossfade(namespace, &format!("{command} {rollout}"));
+        match self {
+            Self::Explain => format!("{} says more", about("explain")),
+            Self::Approve => {
+                format!(
+                    "{} gives it, {} refuses it",
+                    about("promote"),
+                    about("abort")
+                )
+            }
+            Self::Follow => format!(
+                "{} follows it, {} says what it waits for; --timeout waits longer",
+                about("status -w"),
+                about("explain")
+            ),
+            Self::Retry => format!("{} releases it again", about("retry")),
+        }
+    }
+}
+
 /// What waiting brought.
 #[derive(Debug)]
 pub struct End {
     pub exit: Exit,
     pub sentence: String,
-    next: &'static str,
+    next: Next,
     /// Absent while the release goes on: it waits for somebody, or was too slow.
     pub entry: Option<HistoryEntry>,
 }
@@ -109,7 +141,7 @@ impl End {
                 _ => Exit::Aborted,
             },
             sentence: format!("{} {}: {}", entry.candidate, entry.outcome, entry.reason),
-            next: "crossfade explain says more",
+            next: Next::Explain,
             entry: Some(entry.clone()),
         }
     }
@@ -118,16 +150,26 @@ impl End {
         Self {
             exit,
             sentence: sentence.into(),
-            next: "crossfade explain says more",
+            next: Next::Explain,
             entry: None,
         }
     }
 
     fn approval() -> Self {
-        Self::without_entry(
-            Exit::Approval,
-            "waits for an approval: crossfade promote gives it, crossfade abort refuses it",
-        )
+        Self {
+            next: Next::Approve,
+            ..Self::without_entry(Exit::Approval, "waits for an approval")
+        }
+    }
+
+    fn held() -> Self {
+        Self {
+            next: Next::Retry,
+            ..Self::without_entry(
+                Exit::RolledBack,
+                "it is held: its template was rejected before",
+            )
+        }
     }
 
     fn gone() -> Self {
@@ -139,7 +181,7 @@ impl End {
 
     fn late() -> Self {
         Self {
-            next: "crossfade status -w follows it, crossfade explain says what it waits for",
+            next: Next::Follow,
             ..Self::without_entry(
                 Exit::TimedOut,
                 "not over within the time given; the release goes on",
@@ -148,7 +190,12 @@ impl End {
     }
 
     /// Prints the entry as data if asked to, whatever the outcome, and gives the exit code.
-    pub fn tell(self, rollout: &str, format: Option<Format>) -> Result<Exit, Failure> {
+    pub fn tell(
+        self,
+        namespace: &str,
+        rollout: &str,
+        format: Option<Format>,
+    ) -> Result<Exit, Failure> {
         if let Some(entry) = &self.entry {
             output::done(rollout, entry, format)?;
         }
@@ -156,7 +203,8 @@ impl End {
             eprintln!("{}", self.sentence);
             return Ok(Exit::Done);
         }
-        Err(Failure::new(self.sentence).next(self.next).exit(self.exit))
+        let next = self.next.words(namespace, rollout);
+        Err(Failure::new(self.sentence).next(next).exit(self.exit))
     }
 }
 
@@ -217,7 +265,8 @@ pub async fn followed(
         match (look, follow.state()) {
             (Look::End(end), _) => return Ok(*end),
             (Look::Retry, Some(rollout)) => {
-                retry(cluster, rollout).await?;
+                let left = deadline.map(|at| at.saturating_duration_since(Instant::now()));
+                retry(cluster, rollout, left).await?;
                 if let Some(end) = judge.retried(rollout) {
                     return Ok(end);
                 }
@@ -227,13 +276,20 @@ pub async fn followed(
     }
 }
 
-/// Releases again what is held.
-pub async fn retry(cluster: &Cluster, rollout: &Rollout) -> Result<ControlStatus, Failure> {
+/// Releases again what is held. Who gave no time waits for the answer only.
+pub async fn retry(
+    cluster: &Cluster,
+    rollout: &Rollout,
+    limit: Option<Duration>,
+) -> Result<ControlStatus, Failure> {
     let name = rollout.name_any();
     eprintln!("{name}: this template was rejected before; releasing it again");
     let order = Action::Retry.into();
-    let written = control::write(cluster, rollout, order, Some("crossfade run")).await?;
-    let handled = control::answer(cluster, &name, &written, control::ANSWER).await?;
+    let written = order::write(cluster, rollout, order, Some("crossfade run")).await?;
+    let limit = limit.unwrap_or(order::ANSWER);
+    let mut follow = Follow::new(cluster, &name);
+    let longer = Some("--timeout");
+    let handled = order::answered(&mut follow, rollout, &written, limit, longer).await?;
     if handled.outcome == "done" {
         return Ok(handled);
     }
@@ -241,7 +297,7 @@ pub async fn retry(cluster: &Cluster, rollout: &Rollout) -> Result<ControlStatus
         "{name}: retry {}: {}",
         handled.outcome, handled.message
     ))
-    .next(format!("see crossfade explain {name}")))
+    .next(format!("see {}", find::about(rollout, "explain"))))
 }
 
 /// Since when something stands.
@@ -314,6 +370,24 @@ mod tests {
     }
 
     #[test]
+    fn what_is_next_is_written_for_the_cluster_that_was_looked_at() {
+        let _plugin = called::tests::as_plugin();
+        for (end, commands) in [
+            (End::approval(), ["promote web", "abort web"].as_slice()),
+            (End::late(), &["status -w web", "explain web"]),
+            (End::held(), &["retry web"]),
+            (End::of(&entry("b", "aborted")), &["explain web"]),
+        ] {
+            let text = end.tell("shop", "web", None).unwrap_err().to_string();
+            for command in commands {
+                let part = format!("kubectl crossfade -n shop --context east {command}");
+                assert!(text.contains(&part), "{part} in {text}");
+            }
+            assert_eq!(text.matches("crossfade").count(), commands.len(), "{text}");
+        }
+    }
+
+    #[test]
     fn outcomes_and_exit_codes() {
         for (outcome, exit) in [
             ("promoted", Exit::Done),
@@ -323,7 +397,7 @@ mod tests {
         ] {
             let end = End::of(&entry("b", outcome));
             assert_eq!(end.exit, exit, "{outcome}");
-            let told = end.tell("web", None);
+            let told = end.tell("shop", "web", None);
             assert_eq!(
                 told.unwrap_or_else(|failure| failure.exit),
                 exit,

@@ -207,9 +207,7 @@ impl Judge for Waiting {
 }
 
 pub(super) fn held() -> Look {
-    let sentence =
-        "it is held: its template was rejected before; crossfade retry releases it again";
-    End::without_entry(Exit::RolledBack, sentence).into()
+    End::held().into()
 }
 
 pub(super) fn candidate(rollout: &Rollout) -> Option<String> {
