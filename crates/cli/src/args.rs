@@ -81,7 +81,26 @@ impl Command {
             Self::Demo(_) => "stopped. Nothing is left of the demo",
             #[cfg(feature = "demo")]
             Self::Simulate(_) => "stopped",
-            _ => "stopped. The release itself goes on",
+            Self::Install(_) => {
+                "stopped; what is applied stays. Give it again: it applies the rest"
+            }
+            Self::Uninstall(_) => {
+                "stopped; what is deleted is gone, and what is under way goes on. Give it again: it goes on from there"
+            }
+            Self::List(_)
+            | Self::Explain(_)
+            | Self::History(_)
+            | Self::Plan(_)
+            | Self::Completions { .. } => "stopped",
+            Self::Status(_)
+            | Self::Promote(_)
+            | Self::Pause(_)
+            | Self::Resume(_)
+            | Self::Abort(_)
+            | Self::Retry(_)
+            | Self::Undo(_)
+            | Self::Run(_)
+            | Self::Set(_) => "stopped. The release itself goes on",
         }
     }
 }
