@@ -1,5 +1,6 @@
 //! The arguments of every command.
 
+use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use crossfade_api::Duration;
 
@@ -17,10 +18,10 @@ pub struct Arguments {
 #[derive(Debug, Args)]
 pub struct Global {
     /// Namespace; default: that of the context (install, uninstall: crossfade-system)
-    #[arg(short, long, global = true)]
+    #[arg(short, long, global = true, value_parser = NonEmptyStringValueParser::new())]
     pub namespace: Option<String>,
     /// Context of the kubeconfig
-    #[arg(long, global = true)]
+    #[arg(long, global = true, value_parser = NonEmptyStringValueParser::new())]
     pub context: Option<String>,
     /// Path of the kubeconfig; default: $KUBECONFIG, then ~/.kube/config
     #[arg(long, global = true)]
@@ -185,7 +186,7 @@ pub struct Undo {
     #[command(flatten)]
     pub control: Control,
     /// The revision to go back to; without it what served before
-    #[arg(long, value_name = "REVISION")]
+    #[arg(long, value_name = "REVISION", value_parser = clap::value_parser!(u32).range(1..))]
     pub to: Option<u32>,
 }
 
@@ -345,4 +346,32 @@ pub struct Uninstall {
     /// Longest wait per release
     #[arg(long, default_value = "10m")]
     pub timeout: Duration,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_declaration_holds_together() {
+        use clap::CommandFactory;
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn what_cannot_be_meant_is_refused_before_anything_is_asked() {
+        let parse = |words: &[&str]| {
+            let all = std::iter::once("crossfade").chain(words.iter().copied());
+            Arguments::try_parse_from(all)
+        };
+        assert!(parse(&["undo", "--to", "3"]).is_ok());
+        // A variable of a pipeline that is empty is no namespace; no revision has the number 0.
+        for words in [
+            ["list", "-n", ""].as_slice(),
+            &["list", "--context", ""],
+            &["undo", "--to", "0"],
+        ] {
+            assert!(parse(words).is_err(), "{words:?}");
+        }
+    }
 }
