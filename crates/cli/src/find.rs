@@ -63,7 +63,9 @@ pub fn named(workload: &str) -> Result<Named<'_>, Failure> {
         )) => Named::Rollout(name),
         Some(_) => return Err(usage()),
     };
-    if named.name().is_empty() || named.name().contains('/') {
+    // It becomes part of a path: what no object can be called does not get there.
+    let plain = |letter: char| matches!(letter, 'a'..='z' | '0'..='9' | '-' | '.');
+    if named.name().is_empty() || !named.name().chars().all(plain) {
         Err(usage())
     } else {
         Ok(named)
@@ -269,7 +271,15 @@ mod tests {
         ] {
             assert_eq!(named(text).unwrap(), meant, "{text}");
         }
-        for text in ["", "deployment/", "pod/web", "deployment/web/x"] {
+        for text in [
+            "",
+            "deployment/",
+            "pod/web",
+            "deployment/web/x",
+            "we b",
+            "deployment/web?x",
+            "Web",
+        ] {
             assert_eq!(named(text).unwrap_err().exit, Exit::Usage, "{text}");
         }
     }
