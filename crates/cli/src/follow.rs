@@ -120,7 +120,7 @@ impl View {
         if let (Some(format), Some(rollout)) = (self.data, rollout) {
             let value = output::rollout(rollout);
             if value["status"] != self.printed["status"] || self.printed.is_null() {
-                output::print(&value, format)?;
+                output::print_one_of(&value, format, self.printed.is_null())?;
                 self.printed = value;
             }
         }

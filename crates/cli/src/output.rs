@@ -57,6 +57,20 @@ pub fn print(value: &Value, format: Format) -> Result<(), Failure> {
     say(&text(value, format)?)
 }
 
+/// Prints one of several that come one after the other.
+pub fn print_one_of(value: &Value, format: Format, first: bool) -> Result<(), Failure> {
+    say(&one_of(value, format, first)?)
+}
+
+fn one_of(value: &Value, format: Format, first: bool) -> Result<String, Failure> {
+    let text = text(value, format)?;
+    // Documents of YAML without a line between them are one document with each field twice.
+    Ok(match format {
+        Format::Yaml if !first => format!("---\n{text}"),
+        _ => text,
+    })
+}
+
 fn text(value: &Value, format: Format) -> Result<String, Failure> {
     match format {
         Format::Json => {
@@ -137,6 +151,19 @@ mod tests {
             assert_eq!(failure.exit, Exit::Usage);
             assert!(failure.to_string().contains("-o json"), "{failure}");
         }
+    }
+
+    #[test]
+    fn what_follows_in_yaml_is_a_document_of_its_own() {
+        let states = [json!({ "phase": "Warm" }), json!({ "phase": "Idle" })];
+        let printed = |format: Format| {
+            let one = |(index, state)| one_of(state, format, index == 0).unwrap();
+            let all: Vec<String> = states.iter().enumerate().map(one).collect();
+            all.join("\n")
+        };
+        let read: Vec<Value> = serde_saphyr::from_multiple(&printed(Format::Yaml)).unwrap();
+        assert_eq!(read, states);
+        assert!(!printed(Format::Json).contains("---"));
     }
 
     #[test]
