@@ -90,7 +90,12 @@ impl Subject {
             (Some(wanted), _) => {
                 return Err(Failure::new(format!(
                     "the files have neither a Rollout nor a Deployment for {wanted}"
-                )));
+                ))
+                .next(match names.as_slice() {
+                    [] => "name a file with one of them".to_owned(),
+                    names => format!("they are about: {}", names.join(", ")),
+                })
+                .exit(Exit::Usage));
             }
             (None, [only]) => only.clone(),
             (None, []) if !named.is_empty() => "workload".to_owned(),
@@ -120,9 +125,8 @@ impl Subject {
             .find(|rollout| find::deployment(rollout) == name)
             .map_or_else(
                 || Ok(RolloutSpec::default()),
-                |rollout| rollout.whole_spec(),
-            )
-            .map_err(|failure| failure.exit(Exit::Usage))?;
+                |rollout| whole_spec(&rollout),
+            )?;
         subject.deployment = deployments
             .into_iter()
             .find(|deployment| name_of(deployment) == name);
@@ -135,6 +139,16 @@ impl Subject {
         }
         subject.look_at(&fronts);
         Ok(subject)
+    }
+}
+
+/// The spec, or which field of the file is wrong: nothing in a cluster is.
+fn whole_spec(rollout: &Rollout) -> Result<RolloutSpec, Failure> {
+    match rollout.unreadable() {
+        None => Ok(rollout.spec.clone()),
+        Some(why) => {
+            Err(Failure::new(format!("Rollout {}: {why}", rollout.name_any())).exit(Exit::Usage))
+        }
     }
 }
 
@@ -304,6 +318,13 @@ spec: {warm: 90s}
             "kind: Deployment\nmetadata: {name: other}",
         );
         assert!(fail(&two).contains("other, web"));
-        assert!(fail("kind: Rollout\nmetadata: {name: web}\nspec: {worm: 8m}").contains("worm"));
+        let worm = fail("kind: Rollout\nmetadata: {name: web}\nspec: {worm: 8m}");
+        assert!(worm.contains("spec.worm"), "{worm}");
+        assert!(!worm.contains("kubectl"), "it is in a file: {worm}");
+        let other =
+            Subject::from_objects(objects(FILES).unwrap(), Some(Named::Either("api")), None)
+                .unwrap_err();
+        assert_eq!(other.exit, Exit::Usage);
+        assert!(other.to_string().contains("they are about: web"), "{other}");
     }
 }
