@@ -33,7 +33,12 @@ fn objects(namespace: &str, arguments: &Install) -> Result<(Installation, Vec<Va
     }
     if let Some(path) = &arguments.ca_file {
         let pem = std::fs::read(path)
-            .map_err(|error| Failure::new(format!("cannot read {}: {error}", path.display())))?;
+            .map_err(|error| authority(path, &format!("cannot be read: {error}")))?;
+        // The API server refuses it too, but only when the half is applied.
+        let begins: &[u8] = b"-----BEGIN CERTIFICATE-----";
+        if !pem.windows(begins.len()).any(|part| part == begins) {
+            return Err(authority(path, "has no certificate in it"));
+        }
         installation.ca_bundle = Some(base64::engine::general_purpose::STANDARD.encode(pem));
     }
     let all = install::objects(&installation)
@@ -45,6 +50,13 @@ fn objects(namespace: &str, arguments: &Install) -> Result<(Installation, Vec<Va
         })
         .collect();
     Ok((installation, all))
+}
+
+/// What is wrong with `--ca-file`.
+fn authority(path: &std::path::Path, why: &str) -> Failure {
+    Failure::new(format!("--ca-file {}: {why}", path.display()))
+        .next("name a file with the certificate of the authority in PEM, or leave it out: the controller then fills it in")
+        .exit(Exit::Usage)
 }
 
 /// Prints everything.
@@ -247,9 +259,11 @@ async fn established(cluster: &Cluster, objects: &[Value]) -> Result<(), Failure
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser;
     use serde_json::json;
 
     use super::*;
+    use crate::args::{Arguments, Command};
 
     #[test]
     fn the_controllers_command_has_the_name_it_is_called_by() {
@@ -281,6 +295,24 @@ mod tests {
         let ungated = next(&of("https://10.0.0.1:9443"), true).unwrap();
         assert!(!ungated.contains("--admission"), "{ungated}");
         assert!(ungated.contains("Nothing is gated"), "{ungated}");
+    }
+
+    #[test]
+    fn an_authority_that_is_none_is_refused_by_name() {
+        for (path, why) in [
+            ("/nothing/here", "cannot be read"),
+            ("src/lib.rs", "has no certificate"),
+        ] {
+            let words = ["crossfade", "install", "--ca-file", path];
+            let parsed = Arguments::try_parse_from(words).unwrap();
+            let Command::Install(arguments) = parsed.command else {
+                unreachable!("it is install");
+            };
+            let failure = objects("here", &arguments).unwrap_err();
+            assert_eq!(failure.exit, Exit::Usage);
+            let text = failure.to_string();
+            assert!(text.contains("--ca-file") && text.contains(why), "{text}");
+        }
     }
 
     #[test]
