@@ -15,9 +15,10 @@ use crate::commands::end::{END, Waiting, ended, print_of};
 use crate::commands::gate::{Gate, template_of};
 use crate::commands::order::{self, ANSWER, Order, defers};
 use crate::exit::{Exit, Failure};
+use crate::find::{self, Twins};
 use crate::follow::{Follow, phase};
+use crate::output;
 use crate::rollout::Rollout;
-use crate::{find, output};
 
 /// Nothing under way: said here, so that nobody waits for an answer that cannot help.
 fn refuse_early(rollout: &Rollout, action: Action) -> Result<(), Failure> {
@@ -66,6 +67,27 @@ fn refuse_early(rollout: &Rollout, action: Action) -> Result<(), Failure> {
     }
 }
 
+/// It is the second one for its Deployment: it would never be answered, and what goes on is told elsewhere.
+fn ignored(rollout: &Rollout, all: &[Rollout], action: Action) -> Option<Failure> {
+    let (name, deployment) = (rollout.name_any(), find::deployment(rollout));
+    let Twins {
+        carried_out,
+        others,
+    } = find::twins(all, &deployment)?;
+    others.contains(&name).then(|| {
+        let action = action.as_str();
+        Failure::new(format!(
+            "{name}: {action} was not given: Rollout {carried_out} is for the Deployment {deployment} too and was \
+             there first; it is carried out, and {name} does nothing"
+        ))
+        .next(format!(
+            "give it to that one: {}; {} says how to get rid of one",
+            find::beside(rollout, &format!("{action} {carried_out}")),
+            find::about(rollout, "explain")
+        ))
+    })
+}
+
 /// Whether a template waits for its release, as far as the controller's memory can be read.
 fn gated(rollout: &Rollout) -> bool {
     rollout.memory().is_some_and(|memory| memory.gated)
@@ -79,6 +101,13 @@ const fn patience(deferred: bool, wait: bool) -> Duration {
 
 pub async fn run(cluster: &Cluster, order: Order, arguments: &Control) -> Result<Exit, Failure> {
     let rollout = find::rollout(cluster, arguments.workload.as_deref()).await?;
+    // One that was never looked at has nothing to abort: there is time to see why.
+    if rollout.status.is_none()
+        && let Ok(all) = find::all(cluster).await
+        && let Some(why) = ignored(&rollout, &all, order.action)
+    {
+        return Err(why);
+    }
     // An abort is never kept back by what was seen a moment ago.
     if order.action != Action::Abort || phase(&rollout) == Phase::Idle {
         refuse_early(&rollout, order.action)?;
@@ -224,6 +253,28 @@ mod tests {
         ] {
             let part = format!("kubectl crossfade -n shop --context east {command}");
             assert!(text.contains(&part), "{part} in {text}");
+        }
+    }
+
+    #[test]
+    fn a_command_for_the_second_rollout_of_a_deployment_names_the_first() {
+        let _plugin = called::tests::as_plugin();
+        let one = |name: &str, day: u32| {
+            Rollout::read(json!({
+                "metadata": { "name": name, "namespace": "shop", "creationTimestamp": format!("2026-01-0{day}T00:00:00Z") },
+                "spec": { "deployment": "web" },
+            }))
+        };
+        let all = [one("again", 2), one("web", 1)];
+        assert!(ignored(&all[1], &all, Action::Abort).is_none());
+        assert!(ignored(&all[0], &all[..1], Action::Abort).is_none());
+        let text = ignored(&all[0], &all, Action::Abort).unwrap().to_string();
+        for part in [
+            "abort was not given: Rollout web is for the Deployment web too",
+            "kubectl crossfade -n shop --context east abort web",
+            "kubectl crossfade -n shop --context east explain again",
+        ] {
+            assert!(text.contains(part), "{part} in {text}");
         }
     }
 

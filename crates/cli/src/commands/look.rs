@@ -107,6 +107,9 @@ pub async fn history(cluster: &Cluster, arguments: &Look) -> Result<Exit, Failur
                 format,
             )?;
         }
+        None if (rollout.status.as_ref()).is_none_or(|status| status.history.is_empty()) => {
+            eprintln!("{}: no release has ended yet", rollout.name_any());
+        }
         None => output::say(&show::history(&rollout, clock::now()))?,
     }
     Ok(Exit::Done)

@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use kube::ResourceExt;
 
 use crate::clock;
+use crate::find;
 use crate::follow::phase;
 use crate::rollout::Rollout;
 
@@ -37,7 +38,11 @@ pub fn status(rollout: &Rollout, now: Timestamp) -> String {
         text.push_str(&format!("  {:<10} {unread}\n", "unreadable"));
     }
     let Some(status) = &rollout.status else {
-        text.push_str("  not looked at yet: is the controller running, and no older Rollout for the same Deployment there? explain says how to see that\n");
+        text.push_str(&format!(
+            "  not looked at yet: is the controller running, and no older Rollout for the same Deployment there? {} \
+             says how to see that\n",
+            find::about(rollout, "explain")
+        ));
         return text;
     };
     let mut say = |head: &str, what: &str| {
@@ -177,6 +182,17 @@ pub(super) fn waiting(step: &StepStatus, now: Timestamp) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_that_nobody_looked_at_names_the_command_that_says_more() {
+        let _plugin = crate::called::tests::as_plugin();
+        let new = Rollout::read(serde_json::json!({
+            "metadata": { "name": "web", "namespace": "shop" }, "spec": {},
+        }));
+        let text = status(&new, Timestamp::UNIX_EPOCH);
+        let part = "kubectl crossfade -n shop --context east explain web says";
+        assert!(text.contains(part), "{part} in {text}");
+    }
 
     #[test]
     fn says_step_wait_and_verdict() {
