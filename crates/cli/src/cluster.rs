@@ -14,6 +14,9 @@ use crate::exit::Failure;
 /// Longest wait for one call.
 const LIMIT: Duration = Duration::from_secs(20);
 
+const CHANGED: &str =
+    "somebody changed it, or created it again, in between: look at it and try again";
+
 /// A cluster and the namespace meant.
 #[derive(Clone)]
 pub struct Cluster {
@@ -123,7 +126,9 @@ pub fn explain(what: &str, error: &kube::Error) -> Failure {
                         called::ours().crossfade(None, "install")
                     ))
                 }
-                409 => failure.next("somebody changed it in between: try again"),
+                409 => failure.next(CHANGED),
+                // A test of a JSON patch that fails is told no better than this.
+                422 if status.message.contains("error in our request") => failure.next(CHANGED),
                 500 if status.message.contains("webhook") => {
                     failure.next("the controller does not answer: is it running? Its log says more")
                 }
@@ -142,5 +147,38 @@ pub fn explain(what: &str, error: &kube::Error) -> Failure {
             }
             Failure::new(format!("cannot {what}: {text}")).next(connection())
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kube::core::Status;
+
+    use super::*;
+
+    fn said(code: u16, message: &str) -> String {
+        let status = Status::failure(message, "Whatever").with_code(code);
+        explain("do it", &kube::Error::Api(status.boxed())).to_string()
+    }
+
+    #[test]
+    fn a_failed_test_of_a_patch_is_told_as_what_it_is() {
+        let unhelpful = "the server rejected our request due to an error in our request";
+        assert!(said(422, unhelpful).contains("in between"));
+        assert!(said(409, "the object has been modified").contains("in between"));
+        assert!(!said(422, "spec.warm: Invalid value").contains("in between"));
+    }
+
+    #[test]
+    fn what_is_next_is_written_for_the_cluster_that_was_asked() {
+        let _plugin = called::tests::as_plugin();
+        let missing = said(404, "the server could not find the requested resource");
+        assert!(
+            missing.ends_with("in this cluster: kubectl crossfade --context east install"),
+            "{missing}"
+        );
+        let other = kube::Error::LinesCodecMaxLineLengthExceeded;
+        let text = explain("do it", &other).to_string();
+        assert!(text.ends_with("kubectl --context east version"), "{text}");
     }
 }
