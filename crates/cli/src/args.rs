@@ -323,7 +323,7 @@ pub struct Install {
     #[arg(long)]
     pub ca_file: Option<std::path::PathBuf>,
     /// Leave admission out: for clusters that allow no webhooks. Releases then start by `run` or `set image`
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["admission_url", "ca_file"])]
     pub no_admission: bool,
     /// Print instead of applying
     #[arg(short, long)]
@@ -370,6 +370,8 @@ mod tests {
             ["list", "-n", ""].as_slice(),
             &["list", "--context", ""],
             &["undo", "--to", "0"],
+            // Without webhooks nobody calls that address.
+            &["install", "--no-admission", "--admission-url", "https://x"],
         ] {
             assert!(parse(words).is_err(), "{words:?}");
         }
