@@ -7,28 +7,13 @@ use serde_json::{Value, json};
 
 use super::hands::{allow, check, refuse, says};
 use super::stable::delete_set;
-use super::{End, Scenario, Setup};
+use super::{End, Scenario, Setup, long, lossy};
 use crate::actors::{Delay, Flap, Manner};
 use crate::json::text;
 use crate::oracles::model::size;
 use crate::world::cluster::Metrics;
 use crate::world::manifests::plan;
 use crate::world::stage::Stage;
-
-fn long(_: &mut fastrand::Rng) -> Setup {
-    Setup {
-        writes: 400,
-        ..Setup::default()
-    }
-}
-
-/// Pods end by other hands too.
-fn lossy(draw: &mut fastrand::Rng) -> Setup {
-    Setup {
-        lossless: false,
-        ..long(draw)
-    }
-}
 
 /// What is refused is tried again and again.
 fn refused(draw: &mut fastrand::Rng) -> Setup {

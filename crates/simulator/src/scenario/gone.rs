@@ -6,26 +6,12 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::{End, Scenario, Setup};
+use super::{End, Scenario, Setup, long, lossy};
 use crate::actors::Patch;
 use crate::json::text;
 use crate::world::cluster::in_namespace;
 use crate::world::manifests::{App, Front, WEB, image, plan};
 use crate::world::stage::Stage;
-
-fn long(_: &mut fastrand::Rng) -> Setup {
-    Setup {
-        writes: 400,
-        ..Setup::default()
-    }
-}
-
-fn lossy(draw: &mut fastrand::Rng) -> Setup {
-    Setup {
-        lossless: false,
-        ..long(draw)
-    }
-}
 
 /// The plan waits longer than a cluster takes to give pods of a lost node up.
 pub(super) fn patient(draw: &mut fastrand::Rng) -> Setup {

@@ -8,27 +8,12 @@ use super::abandoned;
 use super::gone::collected;
 use super::hands::{allow, any_of, delete_pods, refuse, serves_alone, tells};
 use super::stable::delete_set;
-use super::{End, Scenario, Setup};
+use super::{End, Scenario, Setup, long, lossy};
 use crate::actors::{Delay, Manner};
 use crate::json::{controller, flag, text};
 use crate::world::cluster::in_namespace;
 use crate::world::manifests::{Front, WEB};
 use crate::world::stage::Stage;
-
-fn long(_: &mut fastrand::Rng) -> Setup {
-    Setup {
-        writes: 400,
-        ..Setup::default()
-    }
-}
-
-/// Pods end by other hands too.
-fn lossy(draw: &mut fastrand::Rng) -> Setup {
-    Setup {
-        lossless: false,
-        ..long(draw)
-    }
-}
 
 /// The hand-over of v2 has begun and nothing is parked; nobody leads. With faults the moment may be over before anybody has looked.
 async fn stopped_at_its_beginning(stage: &Arc<Stage>) -> Result<(), String> {

@@ -158,6 +158,22 @@ pub fn usual(_: &mut fastrand::Rng) -> Setup {
     Setup::default()
 }
 
+/// A release with more in it than the usual one.
+fn long(_: &mut fastrand::Rng) -> Setup {
+    Setup {
+        writes: 400,
+        ..Setup::default()
+    }
+}
+
+/// Pods end, or Services lose their endpoints, by other hands too.
+fn lossy(draw: &mut fastrand::Rng) -> Setup {
+    Setup {
+        lossless: false,
+        ..long(draw)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -7,20 +7,11 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::hands::{check, push_is_gated, says, serves_alone, writes};
-use super::{End, Scenario, Setup};
+use super::{End, Scenario, Setup, lossy};
 use crate::actors::Patch;
 use crate::json::{flag, text};
 use crate::world::manifests::{App, WEB, image, plan};
 use crate::world::stage::Stage;
-
-/// Services lose their endpoints by other hands too.
-fn lossy(_: &mut fastrand::Rng) -> Setup {
-    Setup {
-        lossless: false,
-        writes: 400,
-        ..Setup::default()
-    }
-}
 
 /// Beside another Deployment, which nobody releases.
 fn beside_another(draw: &mut fastrand::Rng) -> Setup {
