@@ -64,8 +64,10 @@ pub fn named(workload: &str) -> Result<Named<'_>, Failure> {
         Some(_) => return Err(usage()),
     };
     // It becomes part of a path: what no object can be called does not get there.
-    let plain = |letter: char| matches!(letter, 'a'..='z' | '0'..='9' | '-' | '.');
-    if named.name().is_empty() || !named.name().chars().all(plain) {
+    let edge = |letter: char| matches!(letter, 'a'..='z' | '0'..='9');
+    let plain = |letter: char| edge(letter) || letter == '-' || letter == '.';
+    let name = named.name();
+    if !name.starts_with(edge) || !name.ends_with(edge) || !name.chars().all(plain) {
         Err(usage())
     } else {
         Ok(named)
@@ -279,6 +281,8 @@ mod tests {
             "we b",
             "deployment/web?x",
             "Web",
+            "..",
+            "-web",
         ] {
             assert_eq!(named(text).unwrap_err().exit, Exit::Usage, "{text}");
         }

@@ -139,6 +139,7 @@ pub fn compile(effect: &Effect, names: &Names) -> Vec<WireRequest> {
             replicas,
             maximum,
             revision,
+            copied,
         } => {
             let mut operations = vec![
                 json!({ "op": "replace", "path": owner_path(*owner_index, ""), "value": workload_owner(names) }),
@@ -152,11 +153,13 @@ pub fn compile(effect: &Effect, names: &Names) -> Vec<WireRequest> {
                     (REVISION, revision.to_string()),
                 ],
             ));
-            // The Deployment controller copied it from the parallel Deployment. Whether it did is not
-            // asked: a removal alone would be refused where there is nothing.
-            let copied = format!("/metadata/annotations/{}", escaped(ORIGINALS));
-            operations.push(json!({ "op": "add", "path": copied, "value": "" }));
-            operations.push(json!({ "op": "remove", "path": copied }));
+            // The Deployment controller copied them from the parallel Deployment, and `kubectl rollout undo` would take
+            // them on to the user's. Whether it did is not asked: a removal alone would be refused where there is nothing.
+            for key in std::iter::once(ORIGINALS).chain(copied.iter().map(String::as_str)) {
+                let path = format!("/metadata/annotations/{}", escaped(key));
+                operations.push(json!({ "op": "add", "path": path, "value": "" }));
+                operations.push(json!({ "op": "remove", "path": path }));
+            }
             vec![json_patch(
                 path::replica_sets(namespace, &target.name),
                 target,

@@ -349,6 +349,7 @@ fn owners_change_by_index_after_tests() {
         replicas: 4,
         maximum: 5,
         revision: 2,
+        copied: vec!["example.com/note".to_owned()],
     };
     let (_, _, _, body) = only(&transfer(true));
     assert_eq!(
@@ -362,6 +363,8 @@ fn owners_change_by_index_after_tests() {
             { "op": "add", "path": "/metadata/annotations/deployment.kubernetes.io~1revision", "value": "2" },
             { "op": "add", "path": "/metadata/annotations/crossfade.dev~1originals", "value": "" },
             { "op": "remove", "path": "/metadata/annotations/crossfade.dev~1originals" },
+            { "op": "add", "path": "/metadata/annotations/example.com~1note", "value": "" },
+            { "op": "remove", "path": "/metadata/annotations/example.com~1note" },
         ])
     );
     let (_, _, _, body) = only(&transfer(false));

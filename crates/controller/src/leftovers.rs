@@ -117,7 +117,8 @@ pub(crate) async fn give_back(
             ..Names::default()
         };
         let performed = perform(context, state, &names, &decision.effects, Instant::now()).await;
-        done += performed.done;
+        // What took too long is looked at once more.
+        done += performed.done + usize::from(performed.stale);
         if let Some(refusal) = performed.refused {
             return Err(refusal);
         }

@@ -105,9 +105,6 @@ pub async fn pass(context: Arc<Context>, key: Key) -> Option<Instant> {
                 tracing::warn!(workload = %key, %failure, attempt, ?wait, "a pass failed");
             }
             let now = Instant::now();
-            if matches!(failure.class, Class::Forbidden | Class::Invalid) {
-                state.hold_refused(now + wait);
-            }
             let due = lock(&state.due).take().map(|due| due.max(now + REFUSED));
             Some(due.map_or(now + wait, |due| due.min(now + wait)))
         }
@@ -225,6 +222,9 @@ async fn attempt(
     let unreadable = metrics_problem(&validated, snapshot.workload.as_deref());
     validated.problems.extend(unreadable);
     let decision = context.ports.planner.step(&validated, &seen, &memory, now);
+    if decision.memory.handled != memory.handled {
+        state.forget_refusal();
+    }
     carry_out(context, key, state, &rollout, &snapshot, &seen, decision).await
 }
 
@@ -322,11 +322,11 @@ async fn carry_out(
         .and_then(Value::as_str)
         .unwrap_or("Idle");
     let on_the_move = under_way(&decision.memory) || before != decision.memory.phase.as_str();
-    if let Some(until) = performed.held {
-        return Ok(Next::Held(planned.map_or(until, |at| at.min(until))));
-    }
     if performed.done > 0 || performed.stale || (change == Change::Loud && on_the_move) {
         return Ok(Next::Now);
+    }
+    if let Some(until) = performed.held {
+        return Ok(Next::Held(planned.map_or(until, |at| at.min(until))));
     }
     let quiet = (change == Change::Quiet && !due).then_some(quiet_due);
     Ok(Next::At(planned.into_iter().chain(quiet).min()))

@@ -1,5 +1,5 @@
-//! Carries effects out, in order, and stops at the first refusal; a split to stable goes on over
-//! the other Services. A write that was sent is never cancelled: it runs on in a task of its own,
+//! Carries effects out, in order, and stops at the first refusal, but for splits to stable: those are tried
+//! all the same, and over every Service. A write that was sent is never cancelled: it runs on in a task of its own,
 //! takes its answer in, and counts as one that may still land until it is answered.
 
 use std::sync::Arc;
@@ -55,15 +55,19 @@ pub async fn perform(
                 ..
             }
         );
+        // Whatever else is refused or has to wait, traffic goes to stable.
+        let stopped = performed.refused.is_some() || performed.held.is_some() || performed.stale;
+        if stopped && !to_stable {
+            continue;
+        }
         if observed.elapsed() > FRESH && !to_stable {
             tracing::info!(workload = %names.workload, effect = effect.name(), "not yet: what it rests on is observed again first");
             performed.stale = true;
-            break;
+            continue;
         }
-        // Traffic to stable is tried as often as it is wanted.
-        if let Some((until, _)) = state.held_back(effect).filter(|_| !to_stable) {
+        if let Some((until, _)) = state.held_back(effect) {
             performed.held = Some(until);
-            break;
+            continue;
         }
         let mut previous: Option<Value> = None;
         let mut refused = None;
@@ -96,11 +100,12 @@ pub async fn perform(
             }
         }
         if let Some(failure) = refused {
-            if matches!(failure.class, Class::Forbidden | Class::Invalid) {
-                state.refused(effect, failure.to_string());
+            let again = matches!(failure.class, Class::Forbidden | Class::Invalid);
+            if again && effect.may_wait() {
+                state.refused(effect, failure.class, failure.to_string(), &names.workload);
             }
-            performed.refused = Some(failure);
-            return performed;
+            performed.refused.get_or_insert(failure);
+            continue;
         }
         context.metrics.effect(effect.name());
         tracing::info!(namespace = %names.namespace, workload = %names.workload, effect = effect.name(), "carried out");
@@ -331,35 +336,72 @@ mod tests {
 
     /// Scrapes wake a release each second; a policy that says no is not asked that often.
     #[tokio::test(start_paused = true)]
-    async fn what_was_refused_is_held_back_but_for_traffic_to_stable() {
+    async fn what_was_refused_is_held_back_until_it_or_its_object_changes_or_somebody_speaks() {
         let (context, asked) = testing::context(|_, _, _| testing::status(403));
         let state = Arc::default();
         let names = names();
         let hash = || "abc".to_owned();
         let to_candidate = [split(SplitTo::Candidate { hash: hash() })];
-        let to_stable = [split(SplitTo::Stable { hash: hash() })];
         let mut newer = to_candidate.clone();
         if let [Effect::Split { services, .. }] = &mut newer {
             services[0].service.resource_version = "8".to_owned();
         }
-        let wait = Duration::from_secs(30);
-        for (effects, later, sent) in [
-            (&to_candidate, Duration::ZERO, true),
-            (&to_candidate, Duration::from_secs(1), false),
-            (&to_candidate, Duration::from_secs(28), false),
-            (&to_candidate, Duration::from_secs(2), true),
-            (&newer, Duration::from_secs(1), true),
-            (&to_stable, Duration::from_secs(1), true),
-            (&to_stable, Duration::from_secs(1), true),
-        ] {
-            tokio::time::advance(later).await;
+        let sent = async |effects: &[Effect], later: u64| {
+            tokio::time::advance(Duration::from_secs(later)).await;
             let before = crate::lock(&asked).len();
             let done = perform(&context, &state, &names, effects, Instant::now()).await;
-            if done.refused.is_some() {
-                state.hold_refused(Instant::now() + wait);
-            }
-            assert_eq!(crate::lock(&asked).len() > before, sent, "{effects:?}");
+            let sent = crate::lock(&asked).len() > before;
             assert_eq!(done.held.is_some(), !sent, "{effects:?}");
+            sent
+        };
+        // It doubles from a second on, to a minute; the jitter takes up to half of it away.
+        assert!(sent(&to_candidate, 0).await);
+        for (refused, wait) in (1..=6).zip([1_u64, 2, 4, 8, 16, 32]) {
+            assert!(!sent(&to_candidate, 0).await, "after {refused} refusals");
+            assert!(sent(&to_candidate, wait).await, "after {refused} refusals");
+        }
+        assert!(!sent(&to_candidate, 25).await);
+        assert!(sent(&newer, 0).await, "the Service is another one now");
+        assert!(!sent(&newer, 0).await);
+        state.forget_refusal();
+        assert!(sent(&newer, 0).await);
+        for to in [SplitTo::Stable { hash: hash() }, SplitTo::Released] {
+            for _ in 0..2 {
+                assert!(sent(&[split(to.clone())], 0).await, "{to:?} never waits");
+            }
+        }
+    }
+
+    /// Nothing that is refused or held back stands before weight 0.
+    #[tokio::test(start_paused = true)]
+    async fn traffic_goes_to_stable_past_what_is_refused_or_held_back() {
+        let (context, asked) = testing::context(|_, path, body| match path {
+            path if path.contains("/deployments/") => testing::status(403),
+            _ => (200, body.clone()),
+        });
+        let state = Arc::default();
+        let grow = Effect::ScaleParallel {
+            target: Target {
+                name: "web-c0".to_owned(),
+                uid: "d1".to_owned(),
+                resource_version: "3".to_owned(),
+            },
+            from: 1,
+            to: 2,
+        };
+        let hash = || "abc".to_owned();
+        let to_stable = split(SplitTo::Stable { hash: hash() });
+        let effects = [grow, to_stable, split(SplitTo::Candidate { hash: hash() })];
+        for held in [false, true] {
+            crate::lock(&asked).clear();
+            let done = perform(&context, &state, &names(), &effects, Instant::now()).await;
+            assert_eq!((done.refused.is_some(), done.held.is_some()), (!held, held));
+            let asked = crate::lock(&asked);
+            let services = asked
+                .iter()
+                .filter(|(_, path, _)| path.contains("/services/"));
+            // The pin, and managedFields put back.
+            assert_eq!(services.count(), 2, "{asked:?}");
         }
     }
 

@@ -14,6 +14,7 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 
 use crate::around::BehindIngresses;
+use crate::error::{Class, delay};
 use crate::feed::Feed;
 use crate::lock;
 use crate::ports::Clock;
@@ -34,6 +35,8 @@ pub struct Fence {
 struct Refusal {
     effect: Effect,
     why: String,
+    /// Refusals in a row.
+    times: u32,
     /// Until then it is not sent again.
     until: Instant,
 }
@@ -123,20 +126,23 @@ impl KeyState {
         self.fenced_for().map(|left| now + left)
     }
 
-    /// Takes down that `effect` was refused.
-    pub fn refused(&self, effect: &Effect, why: String) {
-        *lock(&self.refusal) = Some(Refusal {
+    /// Takes down that `effect` was refused, the so-manieth time in a row: whatever else wakes the workload, it is not
+    /// sent again before a time that grows with that.
+    pub fn refused(&self, effect: &Effect, class: Class, why: String, workload: &str) {
+        let mut refusal = lock(&self.refusal);
+        let before = refusal.take().filter(|before| before.effect == *effect);
+        let times = before.map_or(0, |before| before.times.saturating_add(1));
+        *refusal = Some(Refusal {
             effect: effect.clone(),
             why,
-            until: Instant::now(),
+            times,
+            until: Instant::now() + delay(class, times, workload),
         });
     }
 
-    /// What was refused last is not sent again before `until`, whatever else wakes the workload.
-    pub fn hold_refused(&self, until: Instant) {
-        if let Some(refusal) = lock(&self.refusal).as_mut() {
-            refusal.until = until;
-        }
+    /// Somebody has spoken, or the release is over: what was refused is tried again at once.
+    pub fn forget_refusal(&self) {
+        *lock(&self.refusal) = None;
     }
 
     /// Until when, and why, this effect is held back. One that differs in anything, be it the version of the
@@ -151,6 +157,7 @@ impl KeyState {
 
     /// Closes what a release under way keeps open.
     pub fn close_release(&self) {
+        self.forget_refusal();
         *lock(&self.watches) = None;
         *lock(&self.feed) = None;
         lock(&self.services).clear();

@@ -2,6 +2,8 @@
 //!
 //! Never decides from a cache: a stale sight here would let unjudged pods serve.
 
+use std::collections::BTreeSet;
+
 use crossfade_api::{Phase, annotations};
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -157,8 +159,14 @@ fn gate(request: &Request<'_>) -> Answer {
             put_annotations_back(request, &mut operations);
             warnings.push("crossfade: this write changes the template and drops the opt-in at once (kubectl rollout undo does); the annotations were put back and the template is gated; opt out in a write of its own".to_owned());
         }
-        for (key, now, before) in brought_back(request) {
-            warnings.push(format!("crossfade: with its template the revision brings back {key}: \"{now}\" (kubectl rollout undo does); it was \"{before}\": write that again if it shall hold"));
+        if !change.opted_out {
+            let said = |value: Option<&str>| match value {
+                Some(value) => format!("\"{value}\""),
+                None => "not set".to_owned(),
+            };
+            for (key, now, before) in brought_back(request) {
+                warnings.push(format!("crossfade: with its template the revision brings back {key}: {} (kubectl rollout undo does); it was {}: write that again if it shall hold", said(now), said(before)));
+            }
         }
         if !paused(request.object) {
             operations.push(json!({ "op": "add", "path": "/spec/paused", "value": true }));
@@ -252,31 +260,31 @@ fn refuse_opt_out(request: &Request<'_>) -> Option<String> {
     }
 }
 
-/// Annotations of ours that this write changes to what a ReplicaSet of the same template carries, with what they are
-/// and were. The Deployment controller copies them there, and `kubectl rollout undo` takes them from there; a
+/// What becomes of annotations of ours by a write that makes them those of a ReplicaSet of its template: key, value and
+/// value before. The Deployment controller copies them there, and `kubectl rollout undo` takes all of them from there; a
 /// revert in Git looks the same, so they are left as they are.
-fn brought_back<'a>(request: &Request<'a>) -> Vec<(&'a str, &'a str, &'a str)> {
-    let template = request.object.pointer("/spec/template");
-    let template = template.unwrap_or(&Value::Null);
-    let of_template = |set: &&Value| {
-        let its = set.pointer("/spec/template");
-        same_template(its.unwrap_or(&Value::Null), template)
-    };
-    let sets: Vec<&Value> = (request.live.replica_sets.iter())
-        .filter(of_template)
+fn brought_back<'a>(request: &Request<'a>) -> Vec<(&'a str, Option<&'a str>, Option<&'a str>)> {
+    let template = "/spec/template";
+    let written = request.object.pointer(template).unwrap_or(&Value::Null);
+    let sets = &request.live.replica_sets;
+    let of_template =
+        |set: &&Value| same_template(set.pointer(template).unwrap_or(&Value::Null), written);
+    let sets: Vec<&Value> = sets.iter().filter(of_template).collect();
+    let keys: BTreeSet<&str> = [request.object, request.old_object]
+        .into_iter()
+        .filter_map(|object| object.pointer("/metadata/annotations")?.as_object())
+        .flat_map(|map| map.keys().map(String::as_str))
+        .filter(|key| key.starts_with("crossfade.dev/"))
+        // Dropped, it is put back, and the others with it.
+        .filter(|key| *key != annotations::STRATEGY)
+        .filter(|key| *key != annotations::BYPASS && *key != annotations::BYPASS_TEMPLATE)
         .collect();
-    let object: &'a Value = request.object;
-    let written = object.pointer("/metadata/annotations");
-    (written.and_then(Value::as_object).into_iter().flatten())
-        .filter(|(key, _)| {
-            key.starts_with("crossfade.dev/")
-                && *key != annotations::BYPASS
-                && *key != annotations::BYPASS_TEMPLATE
-        })
-        .filter_map(|(key, value)| {
-            let (now, before) = (value.as_str()?, annotation(request.old_object, key)?);
-            let back = now != before && sets.iter().any(|set| annotation(set, key) == Some(now));
-            back.then_some((key.as_str(), now, before))
+    keys.into_iter()
+        .filter_map(|key| {
+            let now = annotation(request.object, key);
+            let before = annotation(request.old_object, key);
+            let its = |set: &&Value| annotation(set, key) == now;
+            (now != before && sets.iter().any(its)).then_some((key, now, before))
         })
         .collect()
 }

@@ -14,6 +14,9 @@ const RESERVED: [&str; 3] = [
 ];
 /// Longest name in a key, and longest label value.
 const NAME: usize = 63;
+/// Longest annotations together, keys and values, in bytes. Kubernetes takes 256 KiB on an object; the parallel
+/// Deployment carries them twice, the second time within the plan it began with.
+const ANNOTATIONS: usize = 16 * 1024;
 /// Longest prefix of a key.
 const PREFIX: usize = 253;
 
@@ -30,7 +33,7 @@ pub(crate) fn problems(wanted: &CreatedMetadata) -> Vec<String> {
                 problems.push(format!(
                     "{at} has a meaning of its own on a Deployment; take it out"
                 ));
-            } else if !is_key(key) {
+            } else if !is_key(&folded(field, key)) {
                 problems.push(format!(
                     "{at} is no key of {field}; write a name of letters, digits, '-', '_' and '.', at most {NAME} long, if need be after a domain and '/'"
                 ));
@@ -42,7 +45,23 @@ pub(crate) fn problems(wanted: &CreatedMetadata) -> Vec<String> {
             }
         }
     }
+    let length = |(key, value): (&String, &String)| key.len() + value.len();
+    let all: usize = wanted.annotations.iter().map(length).sum();
+    if all > ANNOTATIONS {
+        problems.push(format!(
+            "createdMetadata.annotations: {all} bytes in all are too many beside what a release notes down itself; write at most {ANNOTATIONS}"
+        ));
+    }
     problems
+}
+
+/// Capital letters in the domain of a key are refused for labels alone.
+fn folded(field: &str, key: &str) -> String {
+    if field == "annotations" {
+        key.to_lowercase()
+    } else {
+        key.to_owned()
+    }
 }
 
 /// Letters, digits, `-`, `_` and `.`, a letter or digit first and last.
@@ -102,12 +121,15 @@ mod tests {
         ] {
             assert_eq!(label(key, value).is_empty(), fits, "{key}: {value}");
         }
-        let annotations = [("note".to_owned(), "any text, at any length".to_owned())];
-        let wanted = CreatedMetadata {
-            annotations: annotations.into(),
-            ..CreatedMetadata::default()
+        let noted = |key: &str, value: String| {
+            problems(&CreatedMetadata {
+                annotations: [(key.to_owned(), value)].into(),
+                ..CreatedMetadata::default()
+            })
         };
-        assert_eq!(problems(&wanted), Vec::<String>::new());
+        assert!(noted("Example.com/note", "any text: /&%".to_owned()).is_empty());
+        assert!(noted("note", "x".repeat(ANNOTATIONS - 4)).is_empty());
+        assert!(noted("note", "x".repeat(ANNOTATIONS))[0].contains("bytes in all"));
         assert!(label("team", "a b")[0].contains("createdMetadata.labels: \"team\": \"a b\""));
     }
 }

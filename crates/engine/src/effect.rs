@@ -68,6 +68,8 @@ pub enum Effect {
         replicas: u32,
         maximum: u32,
         revision: u64,
+        /// Annotations beside Crossfade's own that it has from the parallel Deployment.
+        copied: Vec<String>,
     },
     /// Give a ReplicaSet that is parked, or stable's, another size.
     ScaleReplicaSet { target: Target, from: u32, to: u32 },
@@ -181,6 +183,22 @@ impl Effect {
             | Self::PauseParallel { .. }
             | Self::WriteTemplate { .. }
             | Self::Disown { .. } => false,
+        }
+    }
+
+    /// Whether the effect only takes a release further: refused, it may wait. What gives something back, keeps
+    /// somebody from a request too many or makes stable whole is tried as often as it is wanted.
+    #[must_use]
+    pub const fn may_wait(&self) -> bool {
+        match self {
+            Self::Split { to, .. } => matches!(to, SplitTo::Both | SplitTo::Candidate { .. }),
+            Self::KeepTemplate { .. }
+            | Self::CreateParallel(_)
+            | Self::ScaleParallel { .. }
+            | Self::PauseParallel { .. }
+            | Self::Park { .. }
+            | Self::WriteTemplate { .. } => true,
+            _ => false,
         }
     }
 

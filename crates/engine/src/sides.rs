@@ -90,7 +90,9 @@ impl<'a> Pass<'a> {
             .memory
             .release
             .as_ref()
-            .map(|release| release.stable.uid.clone());
+            .map(|release| release.stable.uid.clone())
+            // Memory that was lost may not know it; pods of nobody are not stable's.
+            .filter(|uid| !uid.is_empty());
         seen.pods
             .iter()
             .filter(move |pod| Some(&pod.replica_set) == uid.as_ref())

@@ -179,11 +179,17 @@ impl Resolver<'_> {
     }
 
     fn created(&mut self, problems: &mut Vec<String>) -> CreatedMetadata {
-        let created = self.first(
-            "createdMetadata",
-            |layer| layer.created_metadata.clone(),
-            CreatedMetadata::default(),
-        );
+        let mut map = |field: &str, get: fn(CreatedMetadata) -> BTreeMap<String, String>| {
+            let of = |layer: &RolloutPolicySpec| {
+                let map = get(layer.created_metadata.clone()?);
+                (!map.is_empty()).then_some(map)
+            };
+            self.first(&format!("createdMetadata.{field}"), of, BTreeMap::new())
+        };
+        let created = CreatedMetadata {
+            labels: map("labels", |created| created.labels),
+            annotations: map("annotations", |created| created.annotations),
+        };
         problems.extend(created::problems(&created));
         created
     }

@@ -138,3 +138,36 @@ fn an_approval_keeps_the_share_before_it() {
         .collect();
     assert_eq!(shares, ["0%", "20%", "20%", "50%", "100%"]);
 }
+
+#[test]
+fn labels_and_annotations_of_created_objects_come_from_the_first_layer_that_has_any() {
+    let map = |key: &str| BTreeMap::from([(key.to_owned(), "x".to_owned())]);
+    let policy = |created: CreatedMetadata| RolloutPolicySpec {
+        created_metadata: Some(created),
+        ..RolloutPolicySpec::default()
+    };
+    let of_cluster = CreatedMetadata {
+        labels: map("team"),
+        annotations: map("of-cluster"),
+    };
+    let own = CreatedMetadata {
+        annotations: map("own"),
+        ..CreatedMetadata::default()
+    };
+    let policies = Policies {
+        cluster: BTreeMap::from([(DEFAULT_POLICY.to_owned(), policy(of_cluster))]),
+        ..Policies::default()
+    };
+    let spec = RolloutSpec {
+        created_metadata: Some(own),
+        ..RolloutSpec::default()
+    };
+    let Validated { plan, sources, .. } = validate(&spec, &annotated(&[]), &policies);
+    assert_eq!(plan.created.labels, map("team"));
+    assert_eq!(plan.created.annotations, map("own"));
+    assert_eq!(
+        sources["createdMetadata.labels"],
+        "ClusterRolloutPolicy default"
+    );
+    assert_eq!(sources["createdMetadata.annotations"], "spec");
+}

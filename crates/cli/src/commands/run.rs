@@ -7,6 +7,7 @@ use crossfade_api::{Phase, annotations};
 use crossfade_engine::identity::{fingerprint, images};
 use kube::ResourceExt;
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use crate::args::Format;
 use crate::cluster::Cluster;
@@ -47,7 +48,7 @@ pub async fn run(cluster: &Cluster, release: &Release<'_>) -> Result<Exit, Failu
     refuse_early(namespace, &name, &deployment)?;
     let operations = operations(&deployment, release.images)?;
     let pushed = !operations.is_empty();
-    let limit = release
+    let mut limit = release
         .timeout
         .map(|limit| Duration::from_millis(limit.milliseconds()));
     let mut unchanged = None;
@@ -68,7 +69,9 @@ pub async fn run(cluster: &Cluster, release: &Release<'_>) -> Result<Exit, Failu
                 return Ok(Exit::Done);
             }
             (Unchanged::Held, Some(rollout)) => {
+                let began = Instant::now();
                 let handled = retry(cluster, rollout, limit).await?;
+                limit = limit.map(|limit| limit.saturating_sub(began.elapsed()));
                 output::done(&rollout.name_any(), &handled, format)?;
             }
             (Unchanged::UnderWay, _) => {

@@ -12,10 +12,10 @@ use crossfade_judge as judge;
 use crate::effect::Effect;
 use crate::identity::same_template;
 use crate::memory::{Cause, KEPT_ENTRIES, Release};
-use crate::observed::{Owner, ReplicaSet, Workload};
+use crate::observed::{Owner, Pod, ReplicaSet, Workload};
 use crate::report::WaitingOn;
 use crate::safety::enough;
-use crate::sides::{count, in_service, next_revision};
+use crate::sides::{in_service, next_revision};
 use crate::step::{Pass, after};
 use crate::traffic::{Settled, target};
 use crate::validated::PlannedStep;
@@ -275,6 +275,13 @@ impl Pass<'_> {
             replicas: workload.replicas,
             maximum: workload.replicas.saturating_add(workload.max_surge),
             revision: next_revision(workload, &self.seen.replica_sets),
+            copied: self
+                .memory
+                .release
+                .as_ref()
+                .map_or_else(Vec::new, |release| {
+                    release.plan.created.annotations.keys().cloned().collect()
+                }),
         });
         self.stage("the judged ReplicaSet to be the Deployment's", "it goes on");
     }
@@ -337,10 +344,15 @@ impl Pass<'_> {
         }
         // Somebody deleted the old ReplicaSet after it was parked. Until the garbage collector ends its pods a
         // Service that is given back would send to them, and they end without a drain.
-        let serving = count(self.stable_pods().filter(|pod| in_service(pod)));
-        if workload.paused && serving > 0 {
+        let deleted = self.stable_set().is_none_or(|set| set.deleting);
+        let serving: Vec<&Pod> = self.stable_pods().filter(|pod| in_service(pod)).collect();
+        if let Some(pod) = serving.first().filter(|_| workload.paused && deleted) {
             self.stage(
-                format!("{serving} pods of the old ReplicaSet, which somebody deleted, to end"),
+                format!(
+                    "{} pods of the old ReplicaSet, which somebody deleted, to end (if nothing ends them: kubectl delete pod {})",
+                    serving.len(),
+                    pod.name
+                ),
                 "it goes on",
             );
             return;

@@ -229,7 +229,7 @@ impl Pass<'_> {
                 "the Deployment is claimed by {other}; let only one tool release it"
             ));
         }
-        if workload.replicas == 0 {
+        if workload.replicas == 0 && workload.claimed_by.is_none() {
             problems.push("spec.replicas of the Deployment is 0; scale it up, so that there is something to compare with".to_owned());
         }
         match self.active_sets().as_slice() {

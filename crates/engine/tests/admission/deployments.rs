@@ -336,23 +336,39 @@ fn a_bypass_that_comes_back_from_a_replica_set_counts_no_more() {
 /// The Deployment controller copies annotations to ReplicaSets, and `kubectl rollout undo` takes them from there.
 #[test]
 fn annotations_that_come_back_with_a_revision_are_told() {
-    const STEPS: &str = "/metadata/annotations/crossfade.dev~1steps";
-    let mut earlier = set("app:0", 0);
-    earlier["metadata"] =
-        json!({"annotations": {"crossfade.dev/steps": "50%", "crossfade.dev/strategy": "canary"}});
-    let live = live(Some(Phase::Idle), &[set("app:1", 4), earlier]);
-    for (image, steps, told) in [
-        ("app:0", "50%", true),
+    let planned = |image: &str, steps: Option<&str>| match steps {
+        Some(steps) => with(
+            web(image),
+            "/metadata/annotations/crossfade.dev~1steps",
+            json!(steps),
+        ),
+        None => without(web(image), "/metadata/annotations", "crossfade.dev/steps"),
+    };
+    let now = "5%, 50%";
+    for (image, before, earlier, written, told) in [
+        ("app:0", Some(now), Some("50%"), Some("50%"), "\"50%\""),
+        ("app:0", None, Some("50%"), Some("50%"), "it was not set"),
+        (
+            "app:0",
+            Some(now),
+            None,
+            None,
+            "crossfade.dev/steps: not set",
+        ),
         // Somebody's own plan for it, and the plan as it was.
-        ("app:0", "10%", false),
-        ("app:0", "5%, 50%", false),
-        ("app:2", "50%", false),
+        ("app:0", Some(now), Some("50%"), Some("10%"), ""),
+        ("app:0", Some(now), Some("50%"), Some(now), ""),
+        ("app:2", Some(now), Some("50%"), Some("50%"), ""),
     ] {
-        let written = with(web(image), STEPS, json!(steps));
-        let (gated, warnings) = stored(&web("app:1"), &written, &live);
-        let said = "brings back crossfade.dev/steps: \"50%\"";
-        assert!(gated, "{image} {steps}");
-        assert_eq!(warnings.contains(said), told, "{image} {steps}: {warnings}");
+        let mut set_before = set("app:0", 0);
+        set_before["metadata"] = planned("app:0", earlier)["metadata"].clone();
+        let live = live(Some(Phase::Idle), &[set("app:1", 4), set_before]);
+        let old = planned("app:1", before);
+        let (gated, warnings) = stored(&old, &planned(image, written), &live);
+        let case = format!("{image}: {before:?}, {earlier:?}, {written:?}: {warnings}");
+        assert!(gated, "{case}");
+        assert_eq!(warnings.contains("brings back"), !told.is_empty(), "{case}");
+        assert!(warnings.contains(told), "{case}");
     }
 }
 

@@ -266,7 +266,12 @@ pub async fn followed(
             (Look::End(end), _) => return Ok(*end),
             (Look::Retry, Some(rollout)) => {
                 let left = deadline.map(|at| at.saturating_duration_since(Instant::now()));
-                retry(cluster, rollout, left).await?;
+                if left.is_some_and(|left| left.is_zero()) {
+                    return Ok(End::late());
+                }
+                // The time is that of the end; an answer comes sooner, or nobody is there to give it.
+                let patience = left.map(|left| left.min(LONGEST_ANSWER));
+                retry(cluster, rollout, patience).await?;
                 if let Some(end) = judge.retried(rollout) {
                     return Ok(end);
                 }
@@ -275,6 +280,9 @@ pub async fn followed(
         }
     }
 }
+
+/// Longest wait for the answer to a command given on the way to an end.
+const LONGEST_ANSWER: Duration = Duration::from_secs(60);
 
 /// Releases again what is held. Who gave no time waits for the answer only.
 pub async fn retry(
