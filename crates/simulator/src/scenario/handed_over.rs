@@ -8,7 +8,7 @@ use super::abandoned;
 use super::gone::collected;
 use super::hands::{allow, any_of, delete_pods, refuse, serves_alone, tells};
 use super::stable::delete_set;
-use super::{End, Scenario, Setup, long, lossy};
+use super::{End, Scenario, long, lossy};
 use crate::actors::{Delay, Manner};
 use crate::json::{controller, flag, text};
 use crate::world::cluster::in_namespace;
