@@ -448,6 +448,7 @@ impl Pass<'_> {
         self.memory.history.truncate(KEPT_ENTRIES);
         // Whatever was said of it before, it serves now, and may be gone back to.
         (self.memory.rejected).retain(|rejected| rejected.fingerprint != release.fingerprint);
+        (self.memory.taken_away).retain(|end| end.fingerprint != release.fingerprint);
         if !release.fingerprint.is_empty() {
             self.note_served_alone(release.fingerprint);
         }

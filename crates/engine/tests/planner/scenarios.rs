@@ -304,6 +304,7 @@ scenarios! {
     stable_gone_then_reverted_at_once
     stable_gone_warm_then_abort
     stable_short
+    taken_away_before_a_promotion
     template_written_back_forever
     two_services
     unclear_without_side_by_side
