@@ -241,7 +241,9 @@ impl SignalState {
         // What waited for stable is judged against the ceiling too: stable will not come back to answer for it.
         let candidate = candidate.plus(self.carried.candidate);
         self.carried = Carried::default();
-        if self.baseline == Baseline::Concurrent {
+        // One that was missing is looked for again: stable may have served meanwhile, and a move that is repeated is
+        // judged like any. One that was fixed stays, for each new one may be wrong.
+        if !matches!(self.baseline, Baseline::Ceiling(_)) {
             self.baseline = self.fix_ceiling(parameters);
         }
         let phi = self.dispersion.phi();

@@ -271,6 +271,55 @@ fn without_history_there_is_no_ceiling_and_the_verdict_says_so() {
     );
 }
 
+/// All at once: only stable serves, then only the candidate, and the move may be taken back and made again.
+#[test]
+fn a_ceiling_that_was_missing_is_looked_for_again_when_the_move_is_repeated() {
+    let parameters = Parameters::default();
+    let mut number = 0;
+    let mut ticks = |state: State, count: u64, comparison| {
+        (0..count).fold(state, |state, _| {
+            number += 1;
+            let served = Arm::of(200, 1);
+            let (candidate, stable) = match comparison {
+                Comparison::Ceiling => (served, Arm::default()),
+                _ => (Arm::default(), served),
+            };
+            let tick = Tick {
+                number,
+                at_millis: number as i64 * 15_000,
+                candidate,
+                stable,
+            };
+            fold(state, &parameters, &tick, comparison)
+        })
+    };
+    let missing = ticks(State::new(), 3, Comparison::History);
+    let missing = ticks(missing, 4, Comparison::Ceiling);
+    assert!(matches!(
+        missing.signals["errors"].baseline,
+        Baseline::Missing { requests: 600, .. }
+    ));
+    assert_eq!(
+        verdict(&missing, &parameters).outcome,
+        Outcome::Inconclusive
+    );
+    let back = ticks(missing, 40, Comparison::History);
+    let again = ticks(back, 1, Comparison::Ceiling);
+    let Baseline::Ceiling(fixed) = again.signals["errors"].baseline else {
+        panic!("no ceiling, though there was enough to make one from")
+    };
+    assert!(fixed.stable.requests >= 8_000, "{fixed:?}");
+    assert_eq!(verdict(&again, &parameters).outcome, Outcome::Watching);
+    // One that was fixed stays: what was counted under it would be lost, and each new one may be wrong.
+    let later = ticks(again, 40, Comparison::History);
+    let later = ticks(later, 1, Comparison::Ceiling);
+    let Baseline::Ceiling(kept) = later.signals["errors"].baseline else {
+        panic!("the ceiling is gone")
+    };
+    assert_eq!((kept.stable, kept.limit()), (fixed.stable, fixed.limit()));
+    assert_eq!(kept.candidate.requests, 400);
+}
+
 #[test]
 fn words_for_every_outcome() {
     let parameters = Parameters::default();
