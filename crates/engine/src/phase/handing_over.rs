@@ -461,6 +461,12 @@ impl Pass<'_> {
 
 /// What the promotion rests on, where metrics are judged.
 fn judged_by(release: &Release) -> String {
+    let silent = |state: &judge::State| {
+        (state.signals.get(judge::ERRORS)).is_none_or(|signal| signal.candidate.requests == 0)
+    };
+    if release.judge.as_ref().is_some_and(silent) {
+        return "its pods stayed healthy; nobody asked them anything, and no requests were needed (analysis.minRequests)".to_owned();
+    }
     let baseline = release
         .judge
         .as_ref()

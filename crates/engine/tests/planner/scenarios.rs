@@ -324,6 +324,7 @@ scenarios! {
     undo_unclear_rollback
     undo_unknown_revision
     undo_warm
+    undo_without_requests
     undo_without_service
     unpaused_between_park_and_transfer
     unpaused_by_somebody
