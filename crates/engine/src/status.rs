@@ -138,8 +138,11 @@ fn message(pass: &Pass<'_>) -> String {
             None => "at rest".to_owned(),
         },
         (Phase::RolledBack, _) if pass.memory.refused.is_some() => {
+            let serves = pass
+                .stable_missing()
+                .unwrap_or_else(|| "stable serves".to_owned());
             format!(
-                "stable serves; the new template cannot be released: {}",
+                "{serves}; the new template cannot be released: {}",
                 pass.memory.refused.as_deref().unwrap_or_default()
             )
         }

@@ -114,6 +114,7 @@ impl<'a> Pass<'a> {
         if rolling_back {
             self.rescue(workload);
         }
+        self.remake_late(workload);
         if !at_rest && !self.effects.iter().any(Effect::moves_traffic) {
             self.give_leftovers_back();
         }

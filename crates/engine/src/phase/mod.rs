@@ -6,6 +6,7 @@ mod capacity;
 mod fights;
 mod handing_over;
 mod idle;
+mod nothing_left;
 mod patience;
 mod preparing;
 mod progressing;

@@ -17,7 +17,8 @@ use crate::safety::enough;
 use crate::step::{Pass, after};
 use crate::traffic::target;
 
-/// How long stable's ReplicaSet is tried to be made again, in milliseconds.
+/// How long what goes on waits for stable's ReplicaSet to be made again, in milliseconds. Then it goes on without it, and
+/// beside it is tried as long as it is needed.
 const REMAKE: u64 = 30_000;
 /// Between two looks at what is put aside.
 const LOOK: u64 = 2_000;
@@ -78,13 +79,13 @@ impl Pass<'_> {
     }
 
     /// The copy of stable's template.
-    fn kept_of(&self, release: &Release) -> Option<&'_ KeptTemplate> {
+    pub(super) fn kept_of(&self, release: &Release) -> Option<&'_ KeptTemplate> {
         let hash = release.stable.hash.as_str();
         let mut kept = self.seen.kept.iter();
         kept.find(|kept| kept.candidate == release.candidate && kept.hash == hash)
     }
 
-    /// Whether stable's ReplicaSet is still tried to be made again.
+    /// Whether the phase still waits for stable's ReplicaSet to be made again.
     pub(crate) fn remaking(&self) -> bool {
         let Some(release) = self.memory.release.as_ref() else {
             return false;
@@ -97,6 +98,12 @@ impl Pass<'_> {
     /// Takes on the ReplicaSet that was made again, or makes it.
     fn remake(&mut self, workload: &Workload, release: &Release) -> bool {
         let hash = release.stable.hash.as_str();
+        let now = self.now;
+        let since = self
+            .memory
+            .release
+            .as_mut()
+            .map_or(now, |release| *release.lost_since.get_or_insert(now));
         let Some(kept) = self.kept_of(release).cloned() else {
             // Nothing to make it from: what the phase does without stable has to do.
             return false;
@@ -123,16 +130,45 @@ impl Pass<'_> {
         // What takes the weight away by force needs no stable, and nothing may wait for a creation that is
         // refused again and again (a quota of objects, a policy): then the phase goes on without stable.
         let forced = (release.rollback.as_ref()).is_some_and(|rollback| rollback.force);
-        let now = self.now;
-        let since = self
-            .memory
-            .release
-            .as_mut()
-            .map_or(now, |release| *release.lost_since.get_or_insert(now));
         let given_up = self.elapsed(since, REMAKE);
         if given_up || forced && self.memory.phase == Phase::RollingBack {
             return false;
         }
+        self.make_again(workload, release, kept);
+        self.wait(
+            WaitingOn::Observed,
+            "stable's ReplicaSet to be made again: somebody deleted it",
+            Some(after(since, REMAKE)),
+            "go on without it",
+        );
+        true
+    }
+
+    /// Tries it still where nothing waits for it any more and only it can serve: what refused it may be gone. How often is
+    /// the back-off's of whoever carries refused writes out. Last of the pass, so that it holds nothing up.
+    pub(crate) fn remake_late(&mut self, workload: &Workload) {
+        let phase = self.memory.phase;
+        let needed = matches!(phase, Phase::RollingBack | Phase::RolledBack)
+            && workload.paused
+            && !workload.deleting
+            && workload.replicas > 0
+            && self.stable_set().is_none_or(|set| set.deleting);
+        let Some(release) = self.memory.release.clone().filter(|_| needed) else {
+            return;
+        };
+        let forced = (release.rollback.as_ref()).is_some_and(|rollback| rollback.force);
+        // By force the weight goes at once to whatever stable there is: not to one that is only just being made, while
+        // the candidate still serves.
+        let serves = phase == Phase::RollingBack && forced && self.candidate_ready() > 0;
+        if serves || !self.effects.is_empty() || self.remaking() || release.lost_since.is_none() {
+            return;
+        }
+        if let Some(kept) = self.kept_of(&release).cloned() {
+            self.make_again(workload, &release, kept);
+        }
+    }
+
+    fn make_again(&mut self, workload: &Workload, release: &Release, kept: KeptTemplate) {
         let name = release.stable.name.clone();
         let taken = self.seen.replica_sets.iter().any(|set| set.name == name);
         // Where it is taken, its pods are deleted first.
@@ -143,21 +179,14 @@ impl Pass<'_> {
         };
         self.emit(Effect::CreateReplicaSet(Box::new(NewReplicaSet {
             name,
-            hash: hash.to_owned(),
+            hash: release.stable.hash.clone(),
             replicas: workload.replicas,
             maximum: workload.replicas.saturating_add(workload.max_surge),
             min_ready_seconds: workload.min_ready_seconds,
             revision: workload.revision,
             selector: workload.selector.clone(),
-            template: kept.template.clone(),
+            template: kept.template,
         })));
-        self.wait(
-            WaitingOn::Observed,
-            "stable's ReplicaSet to be made again: somebody deleted it",
-            Some(after(since, REMAKE)),
-            "go on without it",
-        );
-        true
     }
 
     /// Whether something with pods is still put aside: a hand-over does not begin beside it. Empty ones are

@@ -1,5 +1,5 @@
 //! RolledBack: stable serves and scales; the workload stays paused on a template nobody wants to
-//! serve. Leaves on stable's template, another template or `retry`.
+//! serve. Leaves on stable's template, another template or `retry`. Not here: a stable of which nothing is left.
 
 use crossfade_api::Phase;
 
@@ -73,7 +73,7 @@ impl Pass<'_> {
             );
             return;
         }
-        if self.let_pass(workload) {
+        if self.let_pass(workload) || self.without_stable(workload) {
             return;
         }
         let print = fingerprint(&workload.template);
@@ -84,9 +84,11 @@ impl Pass<'_> {
         if own && let Some(rejected) = rejected {
             // Of another template that could not be released.
             self.memory.refused = None;
+            let missing = self.stable_missing();
             let text = format!(
-                "another template: this one was rejected ({})",
-                rejected.entry.reason
+                "another template: this one was rejected ({}){}",
+                rejected.entry.reason,
+                missing.map_or_else(String::new, |missing| format!("; {missing}"))
             );
             self.wait(
                 WaitingOn::NewTemplate,

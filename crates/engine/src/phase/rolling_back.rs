@@ -394,7 +394,15 @@ impl Pass<'_> {
             self.memory.history.insert(0, history);
         }
         self.memory.history.truncate(KEPT_ENTRIES);
-        self.event(true, "RolledBack", format!("stable serves alone: {reason}"));
+        let held =
+            |workload: &Workload| workload.paused && workload.replicas > 0 && !workload.deleting;
+        let down = self.stable_ready() == 0 && self.seen.workload.as_ref().is_some_and(held);
+        let text = match self.stable_missing() {
+            Some(missing) => format!("{reason}; {missing}"),
+            None if down => format!("{reason}; no pod of stable is ready to serve"),
+            None => format!("stable serves alone: {reason}"),
+        };
+        self.event(true, "RolledBack", text);
         self.enter(Phase::RolledBack);
         self.wake(now);
     }

@@ -105,6 +105,7 @@ pub fn happens(run: &mut Run, words: &[&str]) -> bool {
         ["refuse-copies"] => run.world.refuses_copies = true,
         ["allow-copies"] => run.world.refuses_copies = false,
         ["refuse-sets"] => run.world.refuses_sets = true,
+        ["allow-sets"] => run.world.refuses_sets = false,
         ["delete-stable"] => {
             run.lawless = true;
             let release = run.memory.release.clone().unwrap_or_default();

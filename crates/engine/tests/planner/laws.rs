@@ -286,6 +286,9 @@ pub fn effect(
                 .min_by_key(|set| (set.created, set.name.clone()));
             let print = crossfade_engine::identity::fingerprint(template);
             let passes = web.bypass_template.as_ref() == Some(&print);
+            // Where nothing serves there is no pod to be replaced.
+            let mut sets = world.sets.iter().filter(|set| set.own == own);
+            let passes = passes || sets.all(|set| set.replicas == 0);
             if !passes && oldest.is_none_or(|set| set.replicas != web.replicas) {
                 return Err(
                     "unpausing would replace pods: the oldest match is not the one that serves"

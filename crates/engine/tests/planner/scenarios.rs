@@ -125,6 +125,7 @@ scenarios! {
     abort_warm
     abort_while_interrupted
     aborted_often
+    another_pushed_with_nothing_left
     approval
     approval_first
     approval_paused
@@ -297,12 +298,17 @@ scenarios! {
     shrink_in_handover
     side_gives_way_is_no_reset
     sides_short_in_turn
+    stable_gone_before_its_copy
+    stable_gone_before_its_copy_bypassed
     stable_gone_for_good
     stable_gone_rolled_back
     stable_gone_step
     stable_gone_step_with_history
     stable_gone_then_reverted_at_once
     stable_gone_warm_then_abort
+    stable_made_again_late
+    stable_made_again_late_in_rollback
+    stable_reverted_while_it_cannot_be_made
     stable_short
     taken_away_before_a_promotion
     template_written_back_forever
