@@ -44,8 +44,9 @@ pub const FAULTS: [Fault; 6] = [
 const FENCE: Millis = 5000;
 /// Passes at one moment before it counts as going round in circles.
 const PASSES: usize = 80;
-/// The controller's, after a write that was refused.
+/// The controller's, after a write that was refused; twice as long each time, up to the longest.
 const BACK_OFF: Millis = 1000;
+const LONGEST_BACK_OFF: Millis = 60_000;
 
 #[derive(Debug)]
 pub struct Run {
@@ -57,6 +58,8 @@ pub struct Run {
     pub effects: usize,
     /// What the log says of the last pass that was refused something.
     pub last_refused: String,
+    /// Passes in a row that were.
+    refusals: u32,
     pub passes: usize,
     pub wake: Option<Millis>,
     pub awake: Awake,
@@ -88,6 +91,7 @@ impl Run {
             crash: None,
             effects: 0,
             last_refused: String::new(),
+            refusals: 0,
             passes: 0,
             wake: None,
             awake: Awake::ALL,
@@ -212,10 +216,13 @@ impl Run {
             self.effects += 1;
             if let Some(fault) = fault {
                 self.crash = None;
-                self.break_off(effect, fault);
+                let answer = self.break_off(effect, fault);
                 if fault != Fault::Twice {
                     return true;
                 }
+                // Done twice, what is refused is refused twice.
+                refused |= answer == Answer::Refused;
+                back_off |= answer == Answer::Refused;
                 continue;
             }
             let answer = self.perform(effect, false);
@@ -234,15 +241,18 @@ impl Run {
                 self.log.truncate(start);
             }
             self.last_refused = said;
-            let later = self.world.now + BACK_OFF;
+            let later = self.world.now + (BACK_OFF << self.refusals.min(10)).min(LONGEST_BACK_OFF);
+            self.refusals += 1;
             self.wake = Some(self.wake.map_or(later, |wake| wake.min(later)));
             return self.memory != before;
         }
+        self.refusals = 0;
         !decision.effects.is_empty() || self.memory != before
     }
 
-    fn break_off(&mut self, effect: &Effect, fault: Fault) {
+    fn break_off(&mut self, effect: &Effect, fault: Fault) -> Answer {
         self.world.fence = Some(self.world.now + FENCE);
+        let mut answer = Answer::Done;
         match fault {
             Fault::Lost | Fault::Cut => {}
             Fault::CutAfter => {
@@ -253,17 +263,19 @@ impl Run {
             }
             Fault::Late => self.late = Some((self.world.now + 3000, effect.clone())),
             Fault::Twice => {
-                self.perform_behind_fence(effect, false);
+                answer = self.perform_behind_fence(effect, false);
                 self.world.apply(effect, false);
                 self.react();
             }
         }
+        answer
     }
 
-    fn perform_behind_fence(&mut self, effect: &Effect, cut_short: bool) {
+    fn perform_behind_fence(&mut self, effect: &Effect, cut_short: bool) -> Answer {
         let fence = self.world.fence.take();
-        self.perform(effect, cut_short);
+        let answer = self.perform(effect, cut_short);
         self.world.fence = fence;
+        answer
     }
 
     fn perform(&mut self, effect: &Effect, cut_short: bool) -> Answer {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::hands::{allow, check, refuse, says};
-use super::stable::delete_set;
+use super::stable::{delete_set, whole};
 use super::{End, Scenario, Setup, long, lossy};
 use crate::actors::{Delay, Flap, Manner};
 use crate::json::text;
@@ -199,10 +199,12 @@ pub const SCENARIOS: &[Scenario] = &[
                     .command(json!({ "action": "abort", "force": true }))
                     .await?;
                 stage.until_rolled_back().await?;
-                allow(&stage).await
+                // Nothing waits for it any more; it is made all the same, as soon as it may be.
+                allow(&stage).await?;
+                whole(&stage, "v1").await
             })
         },
-        end: End::AnyRest,
+        end: End::RolledBack("v1"),
         comparable: false,
     },
     Scenario {
