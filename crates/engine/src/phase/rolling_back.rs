@@ -63,16 +63,6 @@ impl Pass<'_> {
             self.drain_anew();
         }
         if !self.is_written(&split) {
-            // Pods that a lagging watch does not show yet would serve at once.
-            if split == SplitTo::Released && workload.paused && !self.absence_is_sure() {
-                self.patiently(
-                    SLOW,
-                    WaitingOn::Observed,
-                    "the server to confirm that no candidate pod is left",
-                    "then the Services are given back",
-                );
-                return;
-            }
             let candidate_serves = self.candidate_ready() > 0 && release.weighted;
             // Scaled to 0 stable has no pod because its user wants none.
             let stable_down = self.stable_ready() == 0 && workload.replicas > 0;
@@ -84,6 +74,28 @@ impl Pass<'_> {
                     "abort --force takes the weight all the same",
                 );
                 return;
+            }
+            if split == SplitTo::Released && workload.paused {
+                // Nothing would be written before: live looks until then would only take turns with watches.
+                if let Some(until) = self.fence() {
+                    self.wait(
+                        WaitingOn::Fence,
+                        "writes that may still land late; then it is looked again",
+                        Some(until),
+                        "then the Services are given back",
+                    );
+                    return;
+                }
+                // Pods that a lagging watch does not show yet would serve at once.
+                if !self.absence_is_sure() {
+                    self.patiently(
+                        SLOW,
+                        WaitingOn::Observed,
+                        "the server to confirm that no candidate pod is left",
+                        "then the Services are given back",
+                    );
+                    return;
+                }
             }
             let (text, then) = if split == SplitTo::Released {
                 (

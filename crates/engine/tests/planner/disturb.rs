@@ -42,6 +42,7 @@ pub fn happens(run: &mut Run, words: &[&str]) -> bool {
                 message: "exit code 1".to_owned(),
             });
         }
+        ["from-watches"] => run.world.watched = true,
         ["pods-unseen"] => run.world.pods_unseen = true,
         ["metrics", "off"] => run.world.metrics = false,
         ["metrics", "on"] => run.world.metrics = true,

@@ -69,6 +69,8 @@ pub struct Run {
     late: Option<(Millis, Effect)>,
     /// The pass before asked for a sight of the server.
     live: bool,
+    /// What it waited for, where other words bring on another pass.
+    told: Option<String>,
     pub shown: String,
     pub waited: String,
     handed: Option<Handed>,
@@ -99,6 +101,7 @@ impl Run {
             violations: Vec::new(),
             late: None,
             live: false,
+            told: None,
             shown: String::new(),
             waited: String::new(),
             handed: None,
@@ -165,10 +168,13 @@ impl Run {
     pub fn pass(&mut self) -> bool {
         self.passes += 1;
         let mut seen = self.world.observe(&self.memory);
-        if self.world.pods_unseen && !std::mem::take(&mut self.live) {
-            let candidates = self.candidate_pods();
-            let of_candidate = |uid: &String| candidates.iter().any(|pod| pod.uid == *uid);
-            seen.pods.retain(|pod| !of_candidate(&pod.uid));
+        let watches = self.world.pods_unseen || self.world.watched;
+        if watches && !std::mem::take(&mut self.live) {
+            if self.world.pods_unseen {
+                let candidates = self.candidate_pods();
+                let of_candidate = |uid: &String| candidates.iter().any(|pod| pod.uid == *uid);
+                seen.pods.retain(|pod| !of_candidate(&pod.uid));
+            }
             seen.from_watches = true;
         }
         let start = self.log.len();
@@ -183,6 +189,11 @@ impl Run {
         }
         self.wake = decision.wake_at.map(millis);
         self.live = decision.read_live;
+        // On the move the controller writes other words into the status, and looks again at once.
+        let words = (decision.report.waiting.as_ref())
+            .filter(|_| self.world.watched)
+            .map(|waiting| waiting.text.clone());
+        let retold = std::mem::replace(&mut self.told, words.clone()) != words;
         self.show(&decision);
         let before = self.memory.clone();
         if self.crash.is_some_and(|(at, fault)| {
@@ -244,10 +255,10 @@ impl Run {
             let later = self.world.now + (BACK_OFF << self.refusals.min(10)).min(LONGEST_BACK_OFF);
             self.refusals += 1;
             self.wake = Some(self.wake.map_or(later, |wake| wake.min(later)));
-            return self.memory != before;
+            return self.memory != before || retold;
         }
         self.refusals = 0;
-        !decision.effects.is_empty() || self.memory != before
+        !decision.effects.is_empty() || self.memory != before || retold
     }
 
     fn break_off(&mut self, effect: &Effect, fault: Fault) -> Answer {

@@ -308,6 +308,7 @@ scenarios! {
     stable_gone_warm_then_abort
     stable_made_again_late
     stable_made_again_late_in_rollback
+    stable_missing_seen_from_watches
     stable_reverted_while_it_cannot_be_made
     stable_short
     taken_away_before_a_promotion

@@ -36,6 +36,8 @@ pub struct World {
     pub fence: Option<Millis>,
     /// Watches of pods lag: those of the candidate are seen by who reads the server only.
     pub pods_unseen: bool,
+    /// What is looked at comes from watches, unless the pass before asked for more.
+    pub watched: bool,
     pub quota: Option<usize>,
     /// Pods there is room for on the nodes; the rest are pending.
     pub room: Option<usize>,
@@ -137,6 +139,7 @@ impl World {
             manners: BTreeMap::new(),
             fence: None,
             pods_unseen: false,
+            watched: false,
             quota: None,
             room: None,
             refuses_sets: false,
