@@ -186,14 +186,15 @@ impl Effect {
         }
     }
 
-    /// Whether the effect only takes a release further: refused, it may wait. What gives something back, keeps
-    /// somebody from a request too many or makes stable whole is tried as often as it is wanted.
+    /// Whether the effect, refused, may wait: it takes a release further, or makes stable's ReplicaSet, which is tried
+    /// for as long as it is needed. What gives something back or takes a pin out is tried as often as it is wanted.
     #[must_use]
     pub const fn may_wait(&self) -> bool {
         match self {
             Self::Split { to, .. } => matches!(to, SplitTo::Both | SplitTo::Candidate { .. }),
             Self::KeepTemplate { .. }
             | Self::CreateParallel(_)
+            | Self::CreateReplicaSet(_)
             | Self::ScaleParallel { .. }
             | Self::PauseParallel { .. }
             | Self::Park { .. }
