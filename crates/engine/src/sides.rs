@@ -175,6 +175,15 @@ impl<'a> Pass<'a> {
         Self::ready(self.stable_pods())
     }
 
+    /// Ready pods of the Deployment's own ReplicaSets, whichever those are.
+    pub(crate) fn own_ready(&self) -> u32 {
+        let of_own = |pod: &&Pod| {
+            let mut own = self.seen.own_replica_sets();
+            own.any(|set| set.uid == pod.replica_set)
+        };
+        Self::ready(self.seen.pods.iter().filter(of_own))
+    }
+
     /// The share the ready pods of both sides give when a plain Service selects both.
     pub(crate) fn share_of_pods(&self) -> Weight {
         let candidate = self.candidate_ready();

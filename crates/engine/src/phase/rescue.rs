@@ -45,6 +45,9 @@ impl Pass<'_> {
             return false;
         }
         let release = release.clone();
+        if release.unpaused {
+            self.return_aside();
+        }
         match self.stable_set().filter(|set| !set.deleting) {
             None => self.remake(workload, &release),
             // Others may have pods because somebody unpaused the Deployment: that was his will.
@@ -57,6 +60,20 @@ impl Pass<'_> {
                 false
             }
             Some(_) => false,
+        }
+    }
+
+    /// Somebody wanted the Deployment's own rollout: what was put aside before that is its history again.
+    fn return_aside(&mut self) {
+        // The parallel Deployment has the same selector, and would adopt it.
+        if (self.seen.parallels.iter()).any(|parallel| !parallel.deleting) {
+            return;
+        }
+        for set in self.seen.parked_replica_sets() {
+            self.emit(Effect::Return {
+                target: target(&set.name, &set.uid, &set.resource_version),
+                owner_index: set.owner_index.unwrap_or(0),
+            });
         }
     }
 

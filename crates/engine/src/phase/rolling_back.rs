@@ -65,7 +65,9 @@ impl Pass<'_> {
         if !self.is_written(&split) {
             let candidate_serves = self.candidate_ready() > 0 && release.weighted;
             // Scaled to 0 stable has no pod because its user wants none.
-            let stable_down = self.stable_ready() == 0 && workload.replicas > 0;
+            // Where the Deployment has ended its pods itself, what it runs instead takes over.
+            let instead = split == SplitTo::Released && self.own_ready() > 0;
+            let stable_down = self.stable_ready() == 0 && workload.replicas > 0 && !instead;
             if workload.paused && candidate_serves && stable_down && !rollback.force {
                 self.patiently(
                     SLOW,

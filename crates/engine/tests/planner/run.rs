@@ -207,7 +207,7 @@ impl Run {
         if !decision.effects_first {
             self.store(decision.memory.clone());
         }
-        let (mut refused, mut back_off) = (false, false);
+        let (mut refused, mut back_off, mut behind) = (false, false, false);
         for effect in &decision.effects {
             let moves_to_stable = matches!(
                 effect,
@@ -234,9 +234,15 @@ impl Run {
                 // Done twice, what is refused is refused twice.
                 refused |= answer == Answer::Refused;
                 back_off |= answer == Answer::Refused;
+                behind = true;
                 continue;
             }
-            let answer = self.perform(effect, false);
+            // The fence of the effect done twice is for the passes to come.
+            let answer = if behind {
+                self.perform_behind_fence(effect, false)
+            } else {
+                self.perform(effect, false)
+            };
             refused |= answer != Answer::Done;
             back_off |= answer == Answer::Refused;
         }

@@ -340,6 +340,7 @@ scenarios! {
     unpaused_with_a_preview
     weight_refused
     zero_and_back_without_history
+    zero_unpaused_then_pushed
     zero_and_reverted
     zero_in_warm_then_back
     zero_then_back
