@@ -152,6 +152,21 @@ async fn back(crossfade: &Crossfade) -> anyhow::Result<()> {
     crossfade
         .until_ended("cannot-be-pulled", "rolled-back", SOON)
         .await?;
+    // Whoever runs what is held means it.
+    let taken_back = |rollout: &Value| {
+        let history = rollout.pointer("/status/history").and_then(Value::as_array);
+        let of_it = |entry: &&Value| text(entry, "/images/0") == image("cannot-be-pulled");
+        history.map_or(0, |history| history.iter().filter(of_it).count())
+    };
+    let before = taken_back(&crossfade.rollout().await?);
+    let again = crossfade.cli(&run).await?;
+    expect(crossfade, "run --wait of what is held", &again, 3);
+    let after = taken_back(&crossfade.rollout().await?);
+    context.check(
+        "run releases the held template again",
+        after == before + 1,
+        format!("taken back {before} times before, {after} times now"),
+    );
 
     let plan = Plan::steps(vec![weight(50, "600s")]).without_metrics();
     crossfade.plan(&plan).await?;

@@ -73,6 +73,10 @@ impl Pass<'_> {
             return;
         }
         if workload.strategy_annotation.is_none() {
+            // Not what was refused before: that is not what keeps it now.
+            self.memory.refused = Some(format!(
+                "it has to opt in again ({STRATEGY}), being paused on a template that never served; or push the template that serves, or kubectl rollout resume without analysis"
+            ));
             self.wait(
                 WaitingOn::Mend,
                 format!("the Deployment to opt in again ({STRATEGY}): it is paused on a template that never served"),

@@ -372,7 +372,7 @@ fn inside(value: &Value, schema: &Value, place: &str, wrong: &mut Vec<String>) {
         "object" => object(value, schema, place, wrong),
         "array" => {
             let Some(list) = value.as_array() else {
-                wrong.push(format!("{place}: expected list, got {}", go_type(value)));
+                wrong.push(format!("{place}: expected list, got {}", plainly(value)));
                 return;
             };
             let keys: Vec<&str> = schema

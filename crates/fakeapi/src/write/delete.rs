@@ -137,7 +137,7 @@ pub(crate) async fn one(
 ) -> Result<Answer, StatusError> {
     let (write, options) = begin(api, request, place)?;
     let name = write.place.name.clone();
-    let (deleted, gone) = delete(&write, &options, &name).await?;
+    let (deleted, gone) = delete(&write, &options, &name, &name).await?;
     if !gone || rules::returns_deleted(&write.place.resource) {
         return Ok(write.answer(200, deleted));
     }
@@ -170,7 +170,8 @@ pub(crate) async fn collection(
     };
     for stored in &found.items {
         let name = metadata_text(&stored.value, "name").to_owned();
-        match delete(&write, &options, &name).await {
+        // The request names nobody, and admission is told no name for any of them.
+        match delete(&write, &options, &name, "").await {
             Ok(_) => {}
             Err(error) if error.code == 404 => {}
             Err(error) => return Err(error),
@@ -183,11 +184,13 @@ pub(crate) async fn collection(
     }))
 }
 
-/// Deletes or marks. Gives the object as it is now (or was last), and whether it is gone.
+/// Deletes or marks. Gives the object as it is now (or was last), and whether it is gone. `asked_for` is the name in
+/// the request, for admission.
 pub(crate) async fn delete(
     write: &Write<'_>,
     options: &DeleteOptions,
     name: &str,
+    asked_for: &str,
 ) -> Result<(Arc<Stored>, bool), StatusError> {
     let resource = Arc::clone(&write.place.resource);
     let not_found = || StatusError::not_found(&resource, name);
@@ -200,7 +203,7 @@ pub(crate) async fn delete(
             return Ok((current, false));
         }
         if write.is_admitted() {
-            let attributes = write.attributes(Operation::Delete, name);
+            let attributes = write.attributes(Operation::Delete, asked_for);
             admission::mutate(
                 write.api,
                 &attributes,

@@ -218,6 +218,26 @@ pub const SCENARIOS: &[Scenario] = &[
         })
     }),
     Scenario {
+        name: "back-to-an-earlier-version-by-steps",
+        setup: |draw| {
+            let mut setup = long(draw);
+            setup.plan["retainedRevisions"] = json!("steps");
+            setup
+        },
+        script: |stage| {
+            Box::pin(async move {
+                stage.push("v2").await?;
+                stage.until_promoted("v2").await?;
+                stage.push("v1").await?;
+                // The short plan has no step before the warm stay.
+                stage.until_step(1, "Observing").await?;
+                stage.until_promoted("v1").await
+            })
+        },
+        end: End::Promoted("v1"),
+        comparable: true,
+    },
+    Scenario {
         name: "undo-in-warm",
         setup: long,
         script: |stage| {

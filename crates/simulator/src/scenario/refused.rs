@@ -116,6 +116,29 @@ pub const SCENARIOS: &[Scenario] = &[
         comparable: false,
     },
     Scenario {
+        name: "opted-out-while-gated",
+        setup: lossy,
+        script: |stage| {
+            Box::pin(async move {
+                let strategy = |kind: &str| json!({ "spec": { "strategy": { "type": kind, "rollingUpdate": null } } });
+                let opts = |value: Value| json!({ "metadata": { "annotations": { "crossfade.dev/strategy": value } } });
+                writes(&stage, strategy("Recreate")).await?;
+                stage.push("v2").await?;
+                says(&stage, "Recreate").await?;
+                // Nobody's any more, it stays paused on a template that never served, and says so.
+                writes(&stage, opts(Value::Null)).await?;
+                says(&stage, "has to opt in again").await?;
+                nothing_begun(&stage)?;
+                writes(&stage, opts(json!("canary"))).await?;
+                says(&stage, "Recreate").await?;
+                writes(&stage, strategy("RollingUpdate")).await?;
+                stage.until_promoted("v2").await
+            })
+        },
+        end: End::Promoted("v2"),
+        comparable: false,
+    },
+    Scenario {
         name: "no-metrics-port-is-known",
         setup: lossy,
         script: |stage| {

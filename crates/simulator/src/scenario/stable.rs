@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
+use super::hands::any_of;
 use super::{End, Scenario, Setup};
 use crate::actors::Patch;
 use crate::json::{controller, text};
@@ -121,6 +122,21 @@ pub const SCENARIOS: &[Scenario] = &[
             })
         },
         end: End::Promoted("v2"),
+        comparable: false,
+    },
+    Scenario {
+        name: "stable-deleted-in-an-undo",
+        setup: lossy,
+        script: |stage| {
+            Box::pin(async move {
+                with_history(&stage).await?;
+                stage.command(json!({ "action": "undo" })).await?;
+                any_of(&stage, &["Warm", "HandingOver"]).await?;
+                delete_set(&stage, "v2", "Background").await?;
+                stage.until_promoted("v1").await
+            })
+        },
+        end: End::Promoted("v1"),
         comparable: false,
     },
     Scenario {
