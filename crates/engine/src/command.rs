@@ -2,7 +2,7 @@
 
 use crossfade_api::{Action, ControlSpec, ControlStatus, Phase, StepState};
 
-use crate::identity::{fingerprint, same_template};
+use crate::identity::fingerprint;
 use crate::memory::Cause;
 use crate::observed::Workload;
 use crate::step::Pass;
@@ -65,10 +65,7 @@ impl Pass<'_> {
         }
         let Some(release) = self.memory.release.as_mut() else {
             // Pushed a moment ago it may be about to begin, or it cannot begin.
-            let served = self.active_sets();
-            let gated = workload.paused
-                && !matches!(served.as_slice(), [only] if same_template(&only.template, &workload.template));
-            let said = if gated {
+            let said = if workload.paused && !self.serves_alone(workload) {
                 "no release is under way: a template is gated, and its release has not begun; undo withdraws it"
             } else {
                 "no release is under way; push a template first"

@@ -199,7 +199,17 @@ impl Effect {
             | Self::PauseParallel { .. }
             | Self::Park { .. }
             | Self::WriteTemplate { .. } => true,
-            _ => false,
+            Self::GiveBack { .. }
+            | Self::RestoreManagedFields { .. }
+            | Self::DropKeptTemplate { .. }
+            | Self::DeleteParallel { .. }
+            | Self::OrphanParallel { .. }
+            | Self::DeleteReplicaSet { .. }
+            | Self::ScaleReplicaSet { .. }
+            | Self::Transfer { .. }
+            | Self::Return { .. }
+            | Self::Unpause { .. }
+            | Self::Disown { .. } => false,
         }
     }
 

@@ -198,6 +198,11 @@ impl<'a> Pass<'a> {
             .collect()
     }
 
+    /// Whether the workload's template is the one that serves, and alone.
+    pub(crate) fn serves_alone(&self, workload: &Workload) -> bool {
+        matches!(self.active_sets().as_slice(), [only] if crate::identity::same_template(&only.template, &workload.template))
+    }
+
     /// Notes which pods have been judged and which of those are gone since (law 4).
     pub(crate) fn note_judged_pods(&mut self) {
         let serving: Vec<(String, String)> = self

@@ -29,8 +29,7 @@ impl Pass<'_> {
         if !workload.deleting && self.write_undone(workload) {
             return;
         }
-        let active = self.active_sets();
-        let changed = !matches!(active.as_slice(), [only] if same_template(&only.template, &workload.template));
+        let changed = !self.serves_alone(workload);
         let ours = self.memory.gated || !self.seen.kept.is_empty();
         if workload.paused && !workload.deleting && !changed && ours {
             // It was paused for a template that is gone again. A template kept says so too, should the
